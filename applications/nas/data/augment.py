@@ -1,0 +1,86 @@
+"""Random crop, flip and cutout of whole batches, as in the DARTS protocol.
+
+Every draw is made for all images at once, from the generator that is passed in: never from the global one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mlo.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to a training image.
+
+    Attributes:
+        padding: Zeros added on each side of the raw image before a crop of the old size; 0 turns the crop off.
+        flip: Probability of a horizontal flip.
+        cutout: Side of the square that is set to 0 after normalising; 0 turns it off.
+    """
+
+    padding: int = 4
+    flip: float = 0.5
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        if self.padding < 0:
+            raise ConfigError(f"padding is {self.padding}: it counts pixels, so give 0 (no crop) or more")
+        if not 0.0 <= self.flip <= 1.0:
+            raise ConfigError(f"flip is {self.flip}: it is a probability, so give a number from 0 to 1")
+        if self.cutout < 0:
+            raise ConfigError(f"cutout is {self.cutout}: it is a side in pixels, so give 0 (no cutout) or more")
+
+
+def crop_and_flip(pixels: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Crop each zero-padded image at a random place, then mirror some of them.
+
+    Args:
+        pixels: Raw images (N, C, H, W), any dtype.
+        augment: Its `padding` and `flip`.
+        generator: CPU generator of all draws.
+
+    Returns:
+        Images of the same shape, dtype and device.
+    """
+    count, _, height, width = pixels.shape
+    if augment.padding:
+        offsets = torch.randint(2 * augment.padding + 1, (2, count), generator=generator).to(pixels.device)
+        windows = pad(pixels, [augment.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
+        pixels = windows[torch.arange(count, device=pixels.device), :, offsets[0], offsets[1]]
+    if augment.flip:
+        mirrored = (torch.rand(count, generator=generator) < augment.flip).to(pixels.device)
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+    return pixels
+
+
+def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Set one square of each image to 0, which after normalising is the mean colour.
+
+    The centre is uniform over all pixels, so the square may hang over the border.
+
+    Args:
+        images: Normalised images (N, C, H, W).
+        side: Side of the square in pixels.
+        generator: CPU generator of all draws.
+
+    Returns:
+        New images of the same shape.
+    """
+    count, _, height, width = images.shape
+    rows = _band(torch.randint(height, (count,), generator=generator), height, side)
+    columns = _band(torch.randint(width, (count,), generator=generator), width, side)
+    square = (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+    return images.masked_fill(square.to(images.device), 0.0)
+
+
+def _band(centre: Tensor, extent: int, side: int) -> Tensor:
+    start = (centre - side // 2).unsqueeze(1)
+    position = torch.arange(extent)
+    return (position >= start) & (position < start + side)

@@ -1,0 +1,75 @@
+"""The final network for large images such as those of ImageNet: a stem that reduces eightfold before the first cell."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from applications.nas.network import AuxiliaryHead, EvaluationNetwork
+from applications.nas.space.genotype import Genotype
+from applications.nas.space.skeleton import plan_cells
+from mlo.errors import ConfigError
+
+
+class ImageNetNetwork(EvaluationNetwork):
+    """A final network for images of 224x224 pixels.
+
+    The first input of the first cell is a quarter of the image's height and width, the second an eighth.
+
+    Args:
+        genotype: The architecture.
+        channels: Channels of a node of the first cell, an even number.
+        layers: Number of cells.
+        classes: Number of classes.
+        auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; it needs 7x7 pixels there.
+        auxiliary_norm: Whether that head has a normalisation behind its second convolution. P-DARTS has it; DARTS and
+            PC-DARTS do not.
+        drop_path: Rate of drop path, in [0, 1); an attribute of the same name can be set anew before each epoch.
+        in_channels: Channels of the images.
+        reductions: Indices of the reduction cells; None for those at one and two thirds of the depth.
+
+    Raises:
+        ConfigError: A setting is out of range.
+
+    Source: "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019. For `auxiliary_norm`: "Progressive
+    Differentiable Architecture Search: Bridging the Depth Gap between Search and Evaluation", Chen, Xie, Wu, Tian,
+    2019.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int = 48,
+        layers: int = 14,
+        classes: int = 1000,
+        *,
+        auxiliary: bool = False,
+        auxiliary_norm: bool = False,
+        drop_path: float = 0.0,
+        in_channels: int = 3,
+        reductions: tuple[int, ...] | None = None,
+    ) -> None:
+        """Plan the cells, build them, and put the stem before them."""
+        if channels % 2:
+            raise ConfigError(f"channels={channels}: the stem begins with half of them; use an even number")
+        multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
+        inputs = (channels, channels)
+        plans = plan_cells(
+            inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=True
+        )
+        head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
+        super().__init__(genotype, plans, classes, auxiliary=head, drop_path=drop_path)
+        half = channels // 2
+        self.quarter = nn.Sequential(*_halve(in_channels, half), nn.ReLU(), *_halve(half, channels))
+        self.eighth = nn.Sequential(nn.ReLU(), *_halve(channels, channels))
+
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (B, in_channels, H, W) to states of H/4 x W/4 and H/8 x W/8, both with `channels` channels."""
+        older: Tensor = self.quarter(x)
+        return older, self.eighth(older)
+
+
+def _halve(inputs: int, outputs: int) -> list[nn.Module]:
+    """List a 3x3 convolution of stride 2 and its normalisation."""
+    return [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs)]

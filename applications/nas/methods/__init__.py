@@ -1,0 +1,1 @@
+"""Search methods, one file each: how architecture variables become mixing weights and, at the end, a genotype."""

@@ -1,0 +1,241 @@
+"""Final networks, built from a genotype alone; here the form for small images, and what all forms share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from applications.nas.space.genotype import Genotype
+from applications.nas.space.operations import Identity, operation
+from applications.nas.space.skeleton import CellPlan, plan_cells, small_stem
+from mlo.errors import ConfigError
+
+
+class Prediction(NamedTuple):
+    """What a network returns.
+
+    Attributes:
+        logits: (B, classes).
+        auxiliary_logits: (B, classes) of the auxiliary head, for the loss only; None without that head and whenever
+            the network is not training.
+    """
+
+    logits: Tensor
+    auxiliary_logits: Tensor | None
+
+
+def drop_path(x: Tensor, rate: float) -> Tensor:
+    """Zero whole samples at random, and scale the others so that the expectation stays.
+
+    Args:
+        x: Outputs of one operation, (B, C, H, W).
+        rate: Probability with which a sample is zeroed, in [0, 1).
+
+    Returns:
+        A new tensor, (B, C, H, W).
+
+    Source: "FractalNet: Ultra-Deep Neural Networks without Residuals", Larsson, Maire, Shakhnarovich, 2017.
+    """
+    keep = 1.0 - rate
+    mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
+    return x / keep * mask
+
+
+class EvaluationCell(nn.Module):
+    """A cell of a final network: each node is the sum of its two edges.
+
+    Args:
+        genotype: The architecture; the plan decides which of its cells this is.
+        plan: The cell's place in the network. In a reduction cell the edges that leave an input have stride 2.
+    """
+
+    def __init__(self, genotype: Genotype, plan: CellPlan) -> None:
+        """Build the two preprocessors and one operation for each edge."""
+        super().__init__()
+        cell = genotype.reduction if plan.reduction else genotype.normal
+        self.sources = tuple(edge.predecessor for edge in cell.edges)
+        self.concat = cell.concat
+        self.older, self.newer = plan.preprocessors(affine=True)
+        self.operations = nn.ModuleList(
+            operation(edge.operation, plan.channels, 2 if plan.reduction and edge.predecessor < 2 else 1, affine=True)
+            for edge in cell.edges
+        )
+
+    def forward(self, older: Tensor, newer: Tensor, rate: float) -> Tensor:
+        """Compute the cell from its two inputs.
+
+        Args:
+            older: Output of the cell before the previous one, (B, plan.inputs[0], H, W), or (..., 2H, 2W) after a
+                reduction.
+            newer: Output of the previous cell, (B, plan.inputs[1], H, W).
+            rate: Rate of drop path on all edges but identities; without effect unless training.
+
+        Returns:
+            The chosen nodes, concatenated: (B, plan.outputs, H, W), or half of H and W in a reduction.
+        """
+        states: list[Tensor] = [self.older(older), self.newer(newer)]
+        for edge in range(0, len(self.sources), 2):
+            states.append(self._edge(edge, states, rate) + self._edge(edge + 1, states, rate))
+        return torch.cat([states[index] for index in self.concat], dim=1)
+
+    def _edge(self, index: int, states: list[Tensor], rate: float) -> Tensor:
+        module = self.operations[index]
+        out: Tensor = module(states[self.sources[index]])
+        if self.training and rate > 0.0 and not isinstance(module, Identity):
+            out = drop_path(out, rate)
+        return out
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on a middle cell, whose loss helps to train the lower cells.
+
+    ReLU, 5x5 mean pool to 2x2 pixels, 1x1 convolution to 128 channels, 2x2 convolution to 768, linear.
+
+    Args:
+        channels: Channels of the feature map.
+        classes: Number of classes.
+        stride: Stride of the pool: 3 for maps of 8x8 pixels, 2 for maps of 7x7.
+        norm: Whether a normalisation follows the second convolution, as it does the first.
+
+    Source: "Going Deeper with Convolutions", Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich,
+    2015, for the idea; the form is that of "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019.
+    """
+
+    def __init__(self, channels: int, classes: int, *, stride: int, norm: bool) -> None:
+        """Build the layers."""
+        super().__init__()
+        self.side = 5 + stride
+        self.pool = nn.AvgPool2d(5, stride, count_include_pad=False)
+        layers: list[nn.Module] = [nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU()]
+        layers.append(nn.Conv2d(128, 768, 2, bias=False))
+        if norm:
+            layers.append(nn.BatchNorm2d(768))
+        self.features = nn.Sequential(*layers, nn.ReLU())
+        self.head = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (B, channels, side, side) to logits (B, classes).
+
+        Raises:
+            ConfigError: The feature map has another size, because the images do.
+        """
+        if tuple(x.shape[2:]) != (self.side, self.side):
+            raise ConfigError(
+                f"auxiliary=True: its head needs {self.side}x{self.side} feature maps, these images give "
+                f"{x.shape[2]}x{x.shape[3]}; use auxiliary=False, other images or other reductions"
+            )
+        features: Tensor = self.features(self.pool(torch.relu(x)))
+        logits: Tensor = self.head(features.flatten(1))
+        return logits
+
+
+class EvaluationNetwork(nn.Module, ABC):
+    """Cells, classifier and auxiliary head behind a stem, which subclasses provide.
+
+    Args:
+        genotype: The architecture; its cells may have any number of nodes, and outputs of different widths.
+        plans: The places of its cells.
+        classes: Number of classes.
+        auxiliary: Makes the auxiliary head from (channels, classes); None for a network without one.
+        drop_path: Initial rate of drop path.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        plans: list[CellPlan],
+        classes: int,
+        *,
+        auxiliary: Callable[[int, int], AuxiliaryHead] | None,
+        drop_path: float,
+    ) -> None:
+        """Build all but the stem."""
+        super().__init__()
+        if classes < 1:
+            raise ConfigError(f"classes={classes}: must be positive")
+        self.drop_path = drop_path
+        self.cells = nn.ModuleList(EvaluationCell(genotype, plan) for plan in plans)
+        self.head = nn.Linear(plans[-1].outputs, classes)
+        self.auxiliary_cell = 2 * len(plans) // 3
+        self.auxiliary = auxiliary(plans[self.auxiliary_cell].outputs, classes) if auxiliary else None
+
+    @property
+    def drop_path(self) -> float:
+        """Rate of drop path, in [0, 1); set it before each epoch. Only a network in training mode drops anything."""
+        return self._drop_path
+
+    @drop_path.setter
+    def drop_path(self, rate: float) -> None:
+        if not 0.0 <= rate < 1.0:
+            raise ConfigError(f"drop_path={rate}: must be at least 0 and below 1")
+        self._drop_path = rate
+
+    @abstractmethod
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (B, in_channels, H, W) to the two inputs of the first cell, older first."""
+
+    def forward(self, x: Tensor) -> Prediction:
+        """Classify images (B, in_channels, H, W).
+
+        Raises:
+            ConfigError: The images do not have a size that the reductions, or the auxiliary head, can work with.
+        """
+        older, newer = self.states(x)
+        auxiliary_logits: Tensor | None = None
+        for index, cell in enumerate(self.cells):
+            older, newer = newer, cell(older, newer, self.drop_path)
+            if index == self.auxiliary_cell and self.auxiliary is not None and self.training:
+                auxiliary_logits = self.auxiliary(newer)
+        logits: Tensor = self.head(newer.mean(dim=(2, 3)))
+        return Prediction(logits, auxiliary_logits)
+
+
+class Network(EvaluationNetwork):
+    """The final network for small images such as those of CIFAR.
+
+    Args:
+        genotype: The architecture.
+        channels: Channels of a node of the first cell.
+        layers: Number of cells.
+        classes: Number of classes.
+        auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; with the usual two reductions up to
+            there it needs images of 32x32.
+        drop_path: Rate of drop path, in [0, 1); an attribute of the same name can be set anew before each epoch.
+        in_channels: Channels of the images.
+        reductions: Indices of the reduction cells; None for those at one and two thirds of the depth.
+
+    Raises:
+        ConfigError: A setting is out of range.
+
+    Source: "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int,
+        layers: int,
+        classes: int,
+        *,
+        auxiliary: bool = False,
+        drop_path: float = 0.0,
+        in_channels: int = 3,
+        reductions: tuple[int, ...] | None = None,
+    ) -> None:
+        """Plan the cells, build them, and put the stem before them."""
+        width = 3 * channels
+        multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
+        plans = plan_cells((width, width), channels, layers, multipliers=multipliers, reductions=reductions)
+        head = partial(AuxiliaryHead, stride=3, norm=True) if auxiliary else None
+        super().__init__(genotype, plans, classes, auxiliary=head, drop_path=drop_path)
+        self.stem = small_stem(in_channels, width)
+
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (B, in_channels, H, W) to one state (B, 3 * channels, H, W), twice."""
+        state: Tensor = self.stem(x)
+        return state, state

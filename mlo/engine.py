@@ -1,0 +1,198 @@
+"""The only place that holds state: the values of all problems, trained step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from mlo.errors import ConfigError, DataError, GraphError
+from mlo.gradient import check_trace, checked_gradient
+from mlo.graph import ProblemGraph
+from mlo.hypergradient.base import Trace
+from mlo.hypergradient.run import run
+from mlo.linear.base import LinearSolution
+from mlo.problem import Problem
+from mlo.solve import Context, ProblemNode, Tally, solve, total_gradient
+from mlo.update import detach_state
+from mlo.vector import Params, detach, norm
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one outer step did.
+
+    Attributes:
+        step: Number of the step, from 1.
+        losses: The loss of each problem: for a solved one before its last update, for the outermost before its update.
+        norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
+        solves: The linear solve of each problem with an implicit response, in this step.
+        gradients: Gradients of a single loss that the step took.
+    """
+
+    step: int
+    losses: dict[str, float]
+    norms: dict[str, float]
+    solves: dict[str, LinearSolution]
+    gradients: int
+
+
+class Engine:
+    """Trains a problem graph.
+
+    One step: every problem gets a batch; the problems that respond to the outermost one are solved; the outermost is
+    updated by its hypergradient. What becomes of the answers is the one choice:
+
+    - `look_ahead=False` (warm start): the answers are kept, and the next solves start from them.
+    - `look_ahead=True`: the answers were virtual. They are dropped, and the deeper problems are then solved for real,
+      with the new outer value, on the same batches. Algorithm 1 of DARTS is this.
+
+    A step that fails changes nothing: values, optimizer states and buffers stay those of the last good step.
+
+    Args:
+        graph: The problems; the outermost one needs an update.
+        look_ahead: See above.
+
+    Raises:
+        GraphError: If the outermost problem cannot be trained.
+    """
+
+    def __init__(self, graph: ProblemGraph, *, look_ahead: bool = False) -> None:
+        """Copy the initial values of all problems."""
+        self.graph, self.look_ahead = graph, look_ahead
+        self.step_count = 0
+        self._top = _trainable_top(graph)
+        rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
+        self._params = {p.name: p.kind.initial() for p in graph.problems}
+        self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
+        self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
+        self._feeds = {p.name: _Feed(p.name, p.batches) for p in graph.problems}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The present value of each problem: a tensor, or a dict of tensors (of a module: its parameters)."""
+        return {p.name: p.kind.structure(dict(self._params[p.name])) for p in self.graph.problems}
+
+    def export(self, name: str) -> Any:
+        """Return an independent copy of a problem's variable with its present value: for a module, a module."""
+        return self.graph[name].kind.export(self._params[name], self._buffers[name])
+
+    def run(self, steps: int) -> Iterator[Report]:
+        """Make `steps` outer steps, yielding a report after each.
+
+        Args:
+            steps: How many.
+
+        Raises:
+            ConfigError: If `steps` is negative.
+        """
+        if steps < 0:
+            raise ConfigError(f"Engine.run: steps must be >= 0, got {steps}")
+        return (self.step() for _ in range(steps))
+
+    def step(self) -> Report:
+        """Make one outer step.
+
+        Raises:
+            DataError: If a problem's batches are empty or used up.
+            LossError: If a loss is not a scalar.
+            DivergenceError: If a loss, an answer or the hypergradient is not finite.
+        """
+        context = self._context()
+        traces: dict[str, Trace] = {}
+        for name in self.graph.solved_before(self._top.name):
+            _, traces[name] = solve(context, name)
+            check_trace(name, traces[name])
+            context = _after(context, name, traces[name])
+        solved = total_gradient(context, self._top.name, (self._top.name,))
+        gradient = checked_gradient(context, self._top.name, solved)
+        top = self._moved(context, gradient)
+        context = replace(context, states={**context.states, self._top.name: top[1]})
+        responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
+        traces |= responders
+        self._commit(top[0], top[1], solved.seen.buffers, traces)
+        return self._report(solved.seen.loss, gradient, traces, solved.solutions, context.tally)
+
+    def _context(self) -> Context:
+        batches = {name: feed.draw() for name, feed in self._feeds.items()}
+        values = dict(self._params)
+        return Context(self.graph, values, values, dict(self._states), dict(self._buffers), batches, Tally())
+
+    def _moved(self, context: Context, gradient: Params) -> tuple[Params, Any]:
+        node = ProblemNode(context, self._top.name)
+        others = {name: detach(context.values[name]) for name in node.update_reads}
+        params, state = node.advance(context.values[node.name], gradient, context.states[node.name], others)
+        return detach(params), detach_state(state)
+
+    def _retrained(self, context: Context, top: Params) -> dict[str, Trace]:
+        """Solve the responding problems for real, from where they stood, at the new outer value."""
+        context, traces = context.with_values({self._top.name: top}), {}
+        for name in self.graph.responders(self._top.name):
+            traces[name] = run(ProblemNode(context, name))
+            check_trace(name, traces[name])
+            context = _after(context, name, traces[name])
+        return traces
+
+    def _commit(self, top: Params, state: Any, buffers: Params, traces: Mapping[str, Trace]) -> None:
+        self._params[self._top.name], self._states[self._top.name] = top, state
+        self._buffers[self._top.name] = buffers
+        for name, trace in traces.items():
+            self._params[name], self._buffers[name] = detach(trace.end.params), trace.end.buffers
+            if name in self._states:
+                self._states[name] = trace.end.state
+        self.step_count += 1
+
+    def _report(
+        self,
+        loss: Tensor,
+        gradient: Params,
+        traces: Mapping[str, Trace],
+        solutions: dict[str, LinearSolution],
+        tally: Tally,
+    ) -> Report:
+        losses = {self._top.name: float(loss)}
+        norms = {self._top.name: float(norm(gradient))}
+        for name, trace in traces.items():
+            if trace.losses and trace.gradient_norm is not None:
+                losses[name], norms[name] = float(trace.losses[-1]), float(trace.gradient_norm)
+        return Report(self.step_count, losses, norms, solutions, tally.gradients)
+
+
+class _Feed:
+    """An endless stream over a problem's batches: begins anew whenever they end."""
+
+    def __init__(self, name: str, batches: Iterable[Any] | None) -> None:
+        self._name, self._batches = name, batches
+        self._iterator: Iterator[Any] | None = None
+
+    def draw(self) -> Any:
+        """Return the next batch."""
+        if self._batches is None:
+            return None
+        for fresh in (False, True):
+            if self._iterator is None or fresh:
+                self._iterator = iter(self._batches)
+            for batch in self._iterator:
+                return batch
+        if isinstance(self._batches, Iterator):
+            cure = "declare something that can be read again, such as a list or a DataLoader"
+            raise DataError(f"problem {self._name!r}: its batches are used up: {cure}")
+        raise DataError(f"problem {self._name!r}: its batches are empty")
+
+
+def _after(context: Context, name: str, trace: Trace) -> Context:
+    """Return the context after a solve."""
+    buffers = {**context.buffers, name: trace.end.buffers}
+    return replace(context.with_values({name: detach(trace.end.params)}), buffers=buffers)
+
+
+def _trainable_top(graph: ProblemGraph) -> Problem:
+    top = graph.problems[0]
+    if top.rule is None:
+        raise GraphError(f"the outermost problem {top.name!r} has no update: give it one, such as torchopt.adam(1e-2)")
+    if top.steps != 1:
+        cure = "it makes one update in each engine step, so leave steps at 1 and run more of them"
+        raise GraphError(f"the outermost problem {top.name!r} has steps={top.steps}: {cure}")
+    return top

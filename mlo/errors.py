@@ -1,0 +1,43 @@
+"""Every error that the library raises on purpose.
+
+All derive from `MLOError`, so that one `except` catches them; each also derives from the built-in exception that a
+Python programmer would expect. A message names the culprit first and ends with what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class MLOError(Exception):
+    """Base class of all errors raised on purpose by this library."""
+
+
+class GraphError(MLOError, ValueError):
+    """A problem graph, or a value given for one of its problems, is not well formed."""
+
+
+class ReadError(GraphError, AttributeError):
+    """A loss used a problem that it did not declare in `reads`."""
+
+
+class LossError(MLOError, ValueError):
+    """A loss did not return a differentiable scalar."""
+
+
+class DataError(MLOError, ValueError):
+    """Data is missing, empty or malformed."""
+
+
+class ConfigError(MLOError, ValueError):
+    """A setting is unknown, out of range, or contradicts another one."""
+
+
+class StabilityError(MLOError, ValueError):
+    """A step rule was refused because it is known to diverge."""
+
+
+class DivergenceError(MLOError, ArithmeticError):
+    """A loss, a gradient or a linear solve became NaN or infinite."""
+
+
+class HypergradientMismatch(MLOError, AssertionError):
+    """A hypergradient differs from its reference by more than the tolerance."""

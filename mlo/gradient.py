@@ -1,0 +1,133 @@
+"""Just the gradient: no engine, no side effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from mlo.errors import DataError, DivergenceError, GraphError, LossError
+from mlo.graph import ProblemGraph
+from mlo.hypergradient.base import Trace
+from mlo.problem import Problem
+from mlo.rng import preserved
+from mlo.solve import Context, Solved, solve, total_gradient
+from mlo.vector import Params, zeros_like
+
+
+def hypergradient(
+    graph: ProblemGraph,
+    *,
+    of: str,
+    values: Mapping[str, Any] | None = None,
+    batches: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the total derivative of one problem's objective with respect to its own variable.
+
+    dF/dx = d_x f(x, y*(x), ...) + sum over answers of d_y f . dy*/dx, where each answer is found from `values` by its
+    problem's own update and steps, and responds by its own rule. Nothing is changed: weights, buffers, generators and
+    data positions are the same before and after.
+
+    Args:
+        graph: The problems.
+        of: The problem whose objective is differentiated.
+        values: Where every solve starts, by problem name: a tensor, a dict of tensors or a module, like the problem's
+            variable. A problem that is not named starts from its declared variable.
+        batches: One batch by problem name. A problem that is not named gets the first of its own batches, and keeps its
+            place in them.
+
+    Returns:
+        The derivative, shaped as the variable: a tensor for a tensor, a dict by parameter name for a dict or a module.
+
+    Raises:
+        GraphError: If a name is unknown or a value does not fit its problem.
+        DataError: If a batch is needed and there is none.
+        LossError: If a loss is not a scalar, or the objective does not depend on the variable.
+        DivergenceError: If a loss or the derivative is not finite; the message names the problem.
+    """
+    graph[of]  # raises for an unknown name before any work is done
+    with preserved():
+        context = make_context(graph, values or {}, batches or {})
+        for name in graph.solved_before(of):
+            _, trace = solve(context, name)
+            context = context.with_values({name: trace.answer})
+        solved = total_gradient(context, of, (of,))
+    return graph[of].kind.structure(checked_gradient(context, of, solved))
+
+
+def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
+    """Put together a context from what a user gave and the problems declare."""
+    for kind, given in (("values", values), ("batches", batches)):
+        for name in given:
+            if name not in graph.names:
+                raise GraphError(f"{kind}: no problem is called {name!r}; the problems are {', '.join(graph.names)}")
+    params: dict[str, Params] = {}
+    buffers: dict[str, Params] = {}
+    for problem in graph.problems:
+        kind_of = problem.kind
+        given_value = values.get(problem.name)
+        if given_value is None:
+            params[problem.name], buffers[problem.name] = kind_of.initial(), kind_of.buffers()
+        else:
+            params[problem.name], buffers[problem.name] = kind_of.parse(problem.name, given_value)
+    drawn = {p.name: batches[p.name] if p.name in batches else peek(p) for p in graph.problems}
+    return Context(graph, params, params, {}, buffers, drawn)
+
+
+def peek(problem: Problem) -> Any:
+    """Return a problem's first batch without moving its place in its batches.
+
+    Raises:
+        DataError: If there is no batch, or looking would use it up.
+    """
+    if problem.batches is None:
+        return None
+    if isinstance(problem.batches, Iterator):
+        cure = f"give batches={{{problem.name!r}: ...}}, or declare a list or a DataLoader"
+        raise DataError(f"problem {problem.name!r}: its batches can be read only once, so none is taken: {cure}")
+    for batch in problem.batches:
+        return batch
+    raise DataError(f"problem {problem.name!r}: its batches are empty")
+
+
+def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
+    """Return the derivative of `of`, or raise naming what is not finite or not there."""
+    for name, trace in solved.traces.items():
+        check_trace(name, trace)
+    loss = float(solved.seen.loss)
+    if not math.isfinite(loss):
+        raise DivergenceError(f"the loss of problem {of!r} is {loss}: check its batch and step sizes")
+    found = solved.seen.parts.get(of)
+    rules = [context.graph[name].response for name in solved.traces]
+    if found is None and all(rule.transmits for rule in rules):
+        cause = "neither directly nor through an answer: check its reads, and theirs"
+        raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
+    gradient = zeros_like(context.values[of]) if found is None else found
+    for key, value in gradient.items():
+        if not bool(torch.isfinite(value).all()):
+            raise DivergenceError(_explain(of, key, list(solved.traces)))
+    return gradient
+
+
+def check_trace(name: str, trace: Trace) -> None:
+    """Raise `DivergenceError` if a solve met or ended in something not finite."""
+    for step, loss in enumerate(trace.losses):
+        if not math.isfinite(float(loss)):
+            cure = "lower its step size, or check its batch"
+            raise DivergenceError(f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve: {cure}")
+    for key, value in trace.answer.items():
+        if not bool(torch.isfinite(value).all()):
+            steps = len(trace.losses)
+            raise DivergenceError(f"problem {name!r}: {key!r} is not finite after {steps} steps: lower its step size")
+
+
+def _explain(of: str, key: str, through: list[str]) -> str:
+    way = f" through the answers of {', '.join(map(repr, through))}" if through else ""
+    cause = (
+        "a square root or a norm in a loss at zero gives this, and so do torchopt's adam, rmsprop and adagrad where a "
+        "gradient is exactly zero (adam: give eps_root=1e-8; else use another update)"
+    )
+    return f"the hypergradient of problem {of!r}, entry {key!r}, is not finite{way}, though every loss is: {cause}"
+

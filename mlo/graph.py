@@ -1,0 +1,167 @@
+"""A problem graph: which problem is solved inside which, and in what order.
+
+Two definitions carry everything. For problems p and q with q deeper than p (later in the list):
+
+- q **responds** to p if a chain of reads leads from q to p through problems that are all deeper than p. Then q's answer
+  moves when p's variable moves, and q is solved again inside p's step.
+- The **inputs** of q are the problems whose final values its answer depends on: all that q, or a problem that responds
+  to q, reads, apart from q and those responders themselves.
+
+Within p's step a problem comes after its inputs. Such an order always exists: the list order itself rules cycles out,
+as long as no problem reads itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
+
+from mlo.errors import GraphError
+from mlo.problem import Problem
+from mlo.update import undifferentiable_part
+
+
+class ProblemGraph:
+    """Problems, outermost first, as one writes them on paper.
+
+    Args:
+        problems: The problems; names must be unique, and every read must name another problem of the list.
+
+    Raises:
+        GraphError: If they do not form a graph; the message names the problem and the read.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Check the graph and work out who responds to whom."""
+        self.problems = tuple(problems)
+        self._position = _positions(self.problems)
+        _check_reads(self.problems, self._position)
+        self._readers = {name: [p.name for p in self.problems if name in p.dependencies] for name in self._position}
+        self._responders = {name: self._reachable(name) for name in self._position}
+        self._inputs = {name: self._find_inputs(name) for name in self._position}
+        self._responders = {name: self.order(found) for name, found in self._responders.items()}
+        for name in {deeper for found in self._responders.values() for deeper in found}:
+            _check_solvable(self[name])
+
+    def __getitem__(self, name: str) -> Problem:
+        """Return the problem called `name`."""
+        if name not in self._position:
+            known = ", ".join(repr(key) for key in self._position)
+            raise GraphError(f"no problem is called {name!r}; the problems are {known}")
+        return self.problems[self._position[name]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The problems' names, outermost first."""
+        return tuple(self._position)
+
+    @property
+    def levels(self) -> int:
+        """The number of levels: the longest chain of problems, outer to deeper, linked by reads either way."""
+        depth: dict[str, int] = {}
+        for deeper in self.problems:
+            linked = [p for p in self.problems[: self._position[deeper.name]] if self._linked(p, deeper)]
+            depth[deeper.name] = 1 + max((depth[p.name] for p in linked), default=0)
+        return max(depth.values())
+
+    def responders(self, name: str) -> tuple[str, ...]:
+        """Return the problems that respond to `name`, in the order in which they are solved inside its step."""
+        return self._responders[self[name].name]
+
+    def inputs(self, name: str) -> tuple[str, ...]:
+        """Return the problems on whose final values the answer of `name` depends."""
+        return self._inputs[self[name].name]
+
+    def solved_before(self, name: str) -> tuple[str, ...]:
+        """Return the deeper problems that do not respond to `name`, in solving order: constants in its step."""
+        deeper = self.names[self._position[self[name].name] + 1 :]
+        return self.order([q for q in deeper if q not in self._responders[name]])
+
+    def order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return `names` in solving order: each after those of its inputs that are among them."""
+        chosen = sorted(names, key=self._position.__getitem__)
+        return tuple(TopologicalSorter({q: [i for i in chosen if i in self._inputs[q]] for q in chosen}).static_order())
+
+    def _linked(self, outer: Problem, deeper: Problem) -> bool:
+        return outer.name in deeper.dependencies or deeper.name in outer.dependencies
+
+    def _reachable(self, name: str) -> tuple[str, ...]:
+        """Return what reaches `name` along reads through deeper problems only."""
+        found: list[str] = []
+        frontier = [name]
+        while frontier:
+            for reader in self._readers[frontier.pop()]:
+                if self._position[reader] > self._position[name] and reader not in found:
+                    found.append(reader)
+                    frontier.append(reader)
+        return tuple(found)
+
+    def _find_inputs(self, name: str) -> tuple[str, ...]:
+        inside = (name, *self._responders[name])
+        read = dict.fromkeys(other for q in inside for other in self[q].dependencies)
+        return tuple(other for other in read if other not in inside)
+
+    def describe(self) -> str:
+        """Return the graph as text, one problem a line."""
+        rows = []
+        for problem in self.problems:
+            inner = ", ".join(self._responders[problem.name]) or "nothing"
+            reads = ", ".join(problem.dependencies) or "nothing"
+            rows.append(f"{problem.name}: reads {reads}; solves inside its step: {inner}; {problem.response}")
+        return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
+
+    def to_mermaid(self) -> str:
+        """Return the graph as a Mermaid flowchart: solid edges carry answers up, dotted ones constants down."""
+        ids = {name: f"p{index}" for name, index in self._position.items()}
+        lines = ["flowchart TB"]
+        for problem in self.problems:
+            rule = type(problem.response).__name__ if problem is not self.problems[0] else "outermost"
+            lines.append(f'    {ids[problem.name]}["{problem.name}<br/>{rule}, {problem.steps} steps"]')
+        for problem in self.problems:
+            for read in problem.dependencies:
+                arrow = "-->" if self._position[read] > self._position[problem.name] else "-.->"
+                lines.append(f"    {ids[read]} {arrow} {ids[problem.name]}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return the names."""
+        return f"ProblemGraph({', '.join(self.names)})"
+
+
+def _positions(problems: Sequence[Problem]) -> Mapping[str, int]:
+    if not problems:
+        raise GraphError("a problem graph needs at least one problem")
+    positions: dict[str, int] = {}
+    for index, problem in enumerate(problems):
+        if not isinstance(problem, Problem):
+            raise GraphError(f"a problem graph is made of mlo.Problem, got {type(problem).__name__} at place {index}")
+        if problem.name in positions:
+            raise GraphError(f"two problems are called {problem.name!r}: give each its own name")
+        positions[problem.name] = index
+    return positions
+
+
+def _check_reads(problems: Sequence[Problem], positions: Mapping[str, int]) -> None:
+    known = ", ".join(repr(name) for name in positions)
+    for problem in problems:
+        remembered = problem.rule.remembers if problem.rule is not None else ()
+        for read in (*problem.dependencies, *remembered):
+            if read == problem.name and read in problem.dependencies:
+                raise GraphError(
+                    f"cycle: problem {problem.name!r} reads itself; its own variable is always visible, so leave "
+                    f"{problem.name!r} out of reads"
+                )
+            if read not in positions:
+                raise GraphError(f"problem {problem.name!r} reads {read!r}, not in the graph; its problems: {known}")
+
+
+def _check_solvable(problem: Problem) -> None:
+    """Check that a problem that has to be solved can be."""
+    if problem.rule is None:
+        if problem.steps > 0:
+            cure = "give it one (such as torchopt.sgd(0.1)), or steps=0 to take its value as it stands"
+            raise GraphError(f"problem {problem.name!r} has to be solved but has no update: {cure}")
+        return
+    wrong = undifferentiable_part(problem.rule)
+    if wrong is not None and problem.response.differentiates_update:
+        raise GraphError(f"problem {problem.name!r} cannot be unrolled: {wrong}")

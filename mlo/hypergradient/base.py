@@ -1,0 +1,149 @@
+"""The two abstractions of this package: a problem seen from a response rule, and the response rule itself.
+
+A rule answers two questions about a problem q whose answer is x*(z), z being everything that it reads:
+
+    respond:   what is x*(z)?
+    pullback:  given c, what is c . d x*(z) / d z ?
+
+The second is all that a hypergradient needs of a problem, whatever the rule and whatever lies below it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mlo.linear.base import LinearSolution
+from mlo.update import State
+from mlo.vector import Params, Values
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a problem stands: its variable, its optimizer's state, and its module's buffers."""
+
+    params: Params
+    state: State
+    buffers: Params
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One total gradient of one problem's objective.
+
+    Attributes:
+        loss: The objective's value, without history.
+        parts: Cotangents by problem name; a name that is absent has derivative zero.
+        buffers: The module's buffers after the evaluation.
+    """
+
+    loss: Tensor
+    parts: dict[str, Params]
+    buffers: Params
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a rule keeps of a solve.
+
+    Attributes:
+        answer: The variable's value that problems above read.
+        end: Where the problem stands afterwards, without history.
+        losses: The loss before each step.
+        gradient_norm: Norm of the last gradient, None if no step was made.
+        record: What this rule needs for its pullback; nobody else looks inside.
+    """
+
+    answer: Params
+    end: Point
+    losses: tuple[Tensor, ...]
+    gradient_norm: Tensor | None
+    record: Any = None
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """Cotangents by problem name, and the linear solve that they took, if any."""
+
+    parts: dict[str, Params] = field(default_factory=dict)
+    solution: LinearSolution | None = None
+
+
+class Node(ABC):
+    """A problem in its place in a graph, as a response rule sees it.
+
+    Attributes:
+        name: The problem's name.
+        steps: Updates in one solve.
+        inputs: Names of all other problems on whose values the answer depends: what the problem's loss and its update
+            read, and what the problems that are solved inside it read.
+    """
+
+    name: str
+    steps: int
+    inputs: tuple[str, ...]
+
+    @abstractmethod
+    def start(self) -> Point:
+        """Return where a solve starts; a constant."""
+
+    @abstractmethod
+    def read(self) -> Values:
+        """Return the present values of `inputs`."""
+
+    @abstractmethod
+    def gradient(
+        self,
+        point: Point,
+        others: Values,
+        wrt: Sequence[str],
+        *,
+        differentiable: bool = False,
+        stationary: bool = False,
+    ) -> Evaluation:
+        """Return the total gradient of the objective at `point`, given the values `others` of the inputs.
+
+        Args:
+            point: The variable and buffers at which to evaluate.
+            others: Values of the inputs.
+            wrt: Names to differentiate with respect to; may hold the problem's own name and any input.
+            differentiable: Whether the gradient can itself be differentiated.
+            stationary: Add the term whose stationary point the update rule seeks besides the loss's.
+        """
+
+    @abstractmethod
+    def advance(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
+        """Apply the update rule once."""
+
+    @property
+    @abstractmethod
+    def update_reads(self) -> tuple[str, ...]:
+        """Return the inputs that `advance` depends on."""
+
+
+class AbstractResponse(ABC):
+    """A rule for how a problem's answer depends on what it reads.
+
+    Law, for every cotangent c and every direction d of the inputs: <pullback(c), d> = <c, d x*(z)[d]>.
+
+    Attributes:
+        transmits: Whether the answer depends on the inputs at all under this rule.
+        differentiates_update: Whether the update rule itself is differentiated.
+    """
+
+    transmits: ClassVar[bool] = True
+    differentiates_update: ClassVar[bool] = False
+
+    @abstractmethod
+    def respond(self, node: Node, *, differentiable: bool) -> Trace:
+        """Solve the problem; with `differentiable`, the answer carries its history to any order."""
+
+    @abstractmethod
+    def pullback(
+        self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
+    ) -> Pullback:
+        """Pull a cotangent on the answer back to the inputs named in `wanted`."""

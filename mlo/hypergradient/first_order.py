@@ -1,0 +1,35 @@
+"""Take the answer as a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mlo.hypergradient.base import AbstractResponse, Node, Pullback, Trace
+from mlo.hypergradient.run import run
+from mlo.vector import Params
+
+
+@dataclass(frozen=True)
+class FirstOrder(AbstractResponse):
+    """d x*(z) / d z = 0: the hypergradient is the direct derivative at the answer.
+
+    The problem is solved all the same. With `steps=0` its value is taken as it stands, as the first-order variant of
+    DARTS does.
+
+    Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 2.3, first-order
+    approximation (xi = 0).
+    """
+
+    transmits: ClassVar[bool] = False
+
+    def respond(self, node: Node, *, differentiable: bool) -> Trace:
+        """Run the optimizer; the answer has no history in either case."""
+        return run(node)
+
+    def pullback(
+        self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
+    ) -> Pullback:
+        """Return zero."""
+        return Pullback()

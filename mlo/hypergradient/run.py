@@ -1,0 +1,48 @@
+"""Run a problem's own optimizer and remember nothing but the end."""
+
+from __future__ import annotations
+
+import torch
+
+from mlo.errors import LossError
+from mlo.hypergradient.base import Evaluation, Node, Point, Trace
+from mlo.update import detach_state
+from mlo.vector import Params, Values, detach, norm, zeros_like
+
+
+def run(node: Node) -> Trace:
+    """Make the node's steps from its start, without history."""
+    others: Values = {name: detach(value) for name, value in node.read().items()}
+    point, losses, size = node.start(), [], None
+    for _ in range(node.steps):
+        seen = node.gradient(point, others, (node.name,))
+        gradient = own_gradient(seen, node)
+        losses.append(seen.loss)
+        size = norm(gradient)
+        point = advance(node, point, gradient, others, seen.buffers)
+    return Trace(point.params, point, tuple(losses), size)
+
+
+def advance(node: Node, point: Point, gradient: Params, others: Values, buffers: Params) -> Point:
+    """Make one update without history."""
+    with torch.no_grad():
+        params, state = node.advance(point.params, gradient, point.state, others)
+    return Point(detach(params), detach_state(state), buffers)
+
+
+def own_gradient(seen: Evaluation, node: Node) -> Params:
+    """Return the gradient with respect to the problem's own variable.
+
+    Raises:
+        LossError: If the objective does not depend on it at all: then there is nothing to solve.
+    """
+    found = seen.parts.get(node.name)
+    if found is None:
+        cause = "look for a name mixed up, or for .detach(), .item() or torch.no_grad() in it"
+        raise LossError(f"the loss of problem {node.name!r} does not depend on {node.name!r}: {cause}")
+    return found
+
+
+def filled(part: Params | None, at: Params) -> Params:
+    """Return `part`, or the zero of the space of `at` if there is none."""
+    return zeros_like(at) if part is None else part

@@ -1,0 +1,158 @@
+"""How one second-order product is taken.
+
+With G(x, z) the gradient of a problem's objective F with respect to its own variable x, every response rule needs
+
+    P(v) = d/d(x, z) <G(x, z), v>.
+
+`Exact` differentiates the gradient. `FiniteDifference` uses that mixed partial derivatives commute:
+P(v) = d/dt grad_{x,z} F(x + t v, z) at t = 0.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from mlo.autodiff import cut, named_vjp
+from mlo.errors import ConfigError
+from mlo.hypergradient.base import Evaluation, Node, Point
+from mlo.hypergradient.run import filled, own_gradient
+from mlo.rng import RandomState, replayed
+from mlo.vector import Params, Values, axpy, norm, tensors
+
+
+class Linearization(ABC):
+    """A gradient at one point, and its products with vectors.
+
+    Attributes:
+        seen: The evaluation of the gradient.
+        gradient: G(x, z).
+    """
+
+    seen: Evaluation
+    gradient: Params
+
+    @abstractmethod
+    def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        """Return P(v) for the names in `wanted`; absent names have product zero."""
+
+
+class AbstractProduct(ABC):
+    """A way to take second-order products."""
+
+    @abstractmethod
+    def linearize(self, node: Node, point: Point, others: Values, *, stationary: bool = False) -> Linearization:
+        """Evaluate the node's gradient at `point` so that products can follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class _ExactLinearization(Linearization):
+    seen: Evaluation
+    gradient: Params
+    leaves: dict[str, Params]
+    differentiable: bool
+
+    def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        leaves = {name: self.leaves[name] for name in wanted if name in self.leaves}
+        cotangents = [v[name] for name in self.gradient]
+        outputs = tensors(self.gradient)
+        return named_vjp(outputs, leaves, cotangents, differentiable=self.differentiable, retain=True)
+
+
+@dataclass(frozen=True)
+class Exact(AbstractProduct):
+    """Differentiate the gradient: exact to rounding, about the cost of two gradients, keeps one graph alive."""
+
+    def linearize(
+        self,
+        node: Node,
+        point: Point,
+        others: Values,
+        *,
+        stationary: bool = False,
+        differentiable: bool = False,
+    ) -> Linearization:
+        """Evaluate the gradient with its graph.
+
+        Args:
+            node: The problem.
+            point: Where.
+            others: Values of the inputs.
+            stationary: See `Node.gradient`.
+            differentiable: Whether gradient and products are themselves to be differentiable.
+        """
+        own = cut(point.params, differentiable=differentiable)
+        leaves = {name: cut(value, differentiable=differentiable) for name, value in others.items()}
+        at = replace(point, params=own)
+        seen = node.gradient(at, leaves, (node.name,), differentiable=True, stationary=stationary)
+        gradient = own_gradient(seen, node)
+        return _ExactLinearization(seen, gradient, {node.name: own, **leaves}, differentiable)
+
+
+@dataclass(frozen=True, eq=False)
+class _DifferenceLinearization(Linearization):
+    seen: Evaluation
+    gradient: Params
+    node: Node
+    point: Point
+    others: Values
+    stationary: bool
+    epsilon: float | None
+    random: RandomState
+
+    def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        size = float(norm(v))
+        if size == 0.0:
+            return {}
+        shift = self._shift() / size
+        plus, minus = self._gradients(v, shift, wanted), self._gradients(v, -shift, wanted)
+        result = {}
+        for name in wanted:
+            if name in plus or name in minus:
+                at = self.point.params if name == self.node.name else self.others[name]
+                up, down = filled(plus.get(name), at), filled(minus.get(name), at)
+                result[name] = {key: (up[key] - down[key]) / (2 * shift) for key in up}
+        return result
+
+    def _shift(self) -> float:
+        if self.epsilon is not None:
+            return self.epsilon
+        dtype = next(iter(self.point.params.values())).dtype
+        return float(torch.finfo(dtype).eps ** (1 / 3)) * max(1.0, float(norm(self.point.params)))
+
+    def _gradients(self, v: Params, shift: float, wanted: Sequence[str]) -> dict[str, Params]:
+        at = replace(self.point, params=axpy(shift, v, self.point.params))
+        with replayed(self.random):
+            return self.node.gradient(at, self.others, wanted, stationary=self.stationary).parts
+
+
+@dataclass(frozen=True)
+class FiniteDifference(AbstractProduct):
+    """P(v) ~ (grad F(x + h v) - grad F(x - h v)) / 2h with h = epsilon / |v|: two gradients, no graph kept.
+
+    Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place.
+
+    Attributes:
+        epsilon: The length of the perturbation h v. None chooses (machine epsilon)^(1/3) * max(1, |x|), which balances
+            truncation against rounding for a smooth loss. DARTS uses 0.01. For losses with kinks (ReLU, max pooling)
+            the error does not vanish with epsilon: compare with `Exact` before relying on it.
+
+    Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), equation 8.
+    """
+
+    epsilon: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the setting."""
+        if self.epsilon is not None and not self.epsilon > 0:
+            raise ConfigError(f"FiniteDifference: epsilon must be positive, got {self.epsilon}")
+
+    def linearize(self, node: Node, point: Point, others: Values, *, stationary: bool = False) -> Linearization:
+        """Evaluate the gradient without a graph, and remember how to evaluate it again."""
+        random = RandomState.capture()
+        seen = node.gradient(point, others, (node.name,), stationary=stationary)
+        gradient = own_gradient(seen, node)
+        return _DifferenceLinearization(seen, gradient, node, point, others, stationary, self.epsilon, random)

@@ -1,0 +1,141 @@
+"""Interleaving learning: K learners, M rounds, written out as K*M ordinary problems."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from mlo.errors import ConfigError, GraphError
+from mlo.problem import Loss, Problem
+from mlo.proximal import Proximal, ProximalUpdate
+from mlo.vector import Params
+from mlo.view import View
+
+log = logging.getLogger("mlo")
+
+Shared = Callable[[str], bool] | str
+
+
+def interleave(
+    learners: Sequence[Problem], *, rounds: int, proximal: Proximal, shared: Shared
+) -> list[Problem]:
+    """Return the stages of an interleaving, outermost (last) first.
+
+    Stage l = 1 .. K*M trains learner ((l-1) mod K) + 1 in round ((l-1) div K) + 1, with weights of its own, held near
+    the answer of stage l-1 on the shared parameters. So learner 1 of round m follows learner K of round m-1, and the
+    first stage follows nothing (unless `proximal.anchor` is "cyclic"). What is not shared (heads) is free.
+
+    The stages are problems like any other: put them after the problem that reads them, `graph = ProblemGraph([upper,
+    *interleave(...)])`; the answers of the last round are those of the first K problems of the list.
+
+    Args:
+        learners: One problem each, in order 1 .. K; each needs an update.
+        rounds: M >= 1.
+        proximal: How strongly and by which step a stage is held.
+        shared: Which parameters are held: a predicate on parameter names, or the prefix of their names (of a variable
+            that is one tensor, the name is "value").
+
+    Returns:
+        K*M problems called "learner@round", rounds from 1. In a stage's loss the learner's own variable keeps the
+        learner's name.
+
+    Raises:
+        GraphError: If the learners do not fit together; the message names the learner and the parameter.
+        ConfigError: If `rounds` is below 1.
+
+    Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
+    """
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ConfigError(f"interleave: rounds must be a whole number >= 1, got {rounds!r}")
+    held = _shared_names(learners, shared)
+    stages: list[Problem] = []
+    order = [f"{learner.name}@{number}" for number in range(1, rounds + 1) for learner in learners]
+    for index, name in enumerate(order):
+        learner = learners[index % len(learners)]
+        if index > 0:
+            stages.append(_stage(learner, name, ProximalUpdate(_rule(learner), proximal, order[index - 1], held)))
+        elif proximal.anchor == "cyclic" and len(order) > 1:
+            stages.append(_stage(learner, name, ProximalUpdate(_rule(learner), proximal, order[-1], held, stored=True)))
+        else:
+            stages.append(_stage(learner, name, learner.update))
+    _warn_of_a_dominant_start(proximal, order)
+    return stages[::-1]
+
+
+def influence(proximal: Proximal, stages: int) -> list[float]:
+    """Return how much the gradient of each stage weighs in the answer of the last one.
+
+    Stage l weighs b_l * rho_{l+1} * ... * rho_L, where W'_l = a_l W_l - b_l eta g_l + rho_l W'_{l-1}. In the implicit
+    form the weights sum to 1.
+
+    Args:
+        proximal: The term; its strength is taken at the first update.
+        stages: L, the number of stages.
+    """
+    _, b, rho = proximal.coefficients(0)
+    weights = [b * rho ** (stages - 1 - index) for index in range(stages)]
+    weights[0] = rho ** (stages - 1)
+    return weights
+
+
+def _stage(learner: Problem, name: str, update: Any) -> Problem:
+    return replace(learner, name=name, loss=_renamed(learner.loss, learner.name, name), update=update)
+
+
+def _renamed(loss: Loss, learner: str, stage: str) -> Loss:
+    def stage_loss(view: View, batch: Any) -> Tensor:
+        return loss(view.renamed({learner: stage}), batch)
+
+    return stage_loss
+
+
+def _rule(learner: Problem) -> Any:
+    if learner.rule is None:
+        raise GraphError(f"interleave: learner {learner.name!r} has no update: give it one, e.g. torchopt.sgd(0.025)")
+    return learner.rule
+
+
+def _shared_names(learners: Sequence[Problem], shared: Shared) -> frozenset[str]:
+    """Return the names of the shared parameters, checked to be the same in all learners."""
+    if not learners:
+        raise GraphError("interleave: needs at least one learner")
+    found: list[Params] = []
+    for learner in learners:
+        _rule(learner)
+        params = learner.kind.initial()
+        chosen = {n: v for n, v in params.items() if (n.startswith(shared) if isinstance(shared, str) else shared(n))}
+        if not chosen:
+            known = ", ".join(list(params)[:5])
+            raise GraphError(f"interleave: learner {learner.name!r} has no shared parameter; it has {known}, ...")
+        found.append(chosen)
+    first = found[0]
+    for learner, chosen in zip(learners[1:], found[1:], strict=True):
+        for name in [*first, *chosen]:
+            left, right = _shape(first, name), _shape(chosen, name)
+            if left != right:
+                raise GraphError(
+                    f"interleave: shared parameter {name!r} has shape {left} in learner {learners[0].name!r} and "
+                    f"{right} in learner {learner.name!r}: share only what is alike, or make it so"
+                )
+    return frozenset(first)
+
+
+def _shape(params: Params, name: str) -> tuple[int, ...] | None:
+    return tuple(params[name].shape) if name in params else None
+
+
+def _warn_of_a_dominant_start(proximal: Proximal, order: Sequence[str]) -> None:
+    weights = influence(proximal, len(order))
+    share = weights[0] / sum(weights)
+    if len(order) > 1 and proximal.anchor == "none" and share > 0.5:
+        log.warning(
+            "interleave: the first stage %r has %.0f %% of the influence on the last one, so its learner dominates "
+            "(c = 2*eta*lambda = %.3g): consider a smaller weight or anchor='cyclic'",
+            order[0],
+            100 * share,
+            proximal.strength(0),
+        )

@@ -1,0 +1,69 @@
+"""What a linear solver is, and what it reports."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Matvec = Callable[[Tensor], Tensor]
+
+DIVERGED = 1e8
+"""A relative residual from which on a solve has plainly diverged."""
+
+
+@dataclass(frozen=True)
+class LinearSolution:
+    """The outcome of solving A x = b.
+
+    Attributes:
+        value: x, shape (n,); always finite.
+        residual: |A x - b| / |b|, or 0 for b = 0.
+        iterations: Products with A that were taken.
+        converged: Whether the residual is within the tolerance.
+        curvature: The smallest p.A p / p.p that was met (NaN if the solver does not look); negative means that A is
+            not positive definite, so that the point is not a minimum.
+    """
+
+    value: Tensor
+    residual: float
+    iterations: int
+    converged: bool
+    curvature: float
+
+
+class AbstractLinearSolver(ABC):
+    """Solves A x = b from products with A alone.
+
+    An implementation must satisfy: if the solution reports `converged`, then |A x - b| <= tolerance * |b|. It returns
+    its last finite x in any case, never NaN, and x = 0 only if b = 0 or no progress was possible (then `converged` is
+    False).
+    """
+
+    @abstractmethod
+    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+        """Solve A x = b.
+
+        Args:
+            matvec: v -> A v for v of shape (n,).
+            b: The right-hand side, shape (n,).
+        """
+
+
+def failed(solution: LinearSolution) -> bool:
+    """Tell whether a solution is of no use: it diverged, or the solver could not take one step."""
+    stuck = not solution.converged and not bool(solution.value.any())
+    return stuck or not solution.residual < DIVERGED
+
+
+def zero_solution(b: Tensor) -> LinearSolution:
+    """Return the solution of A x = 0."""
+    return LinearSolution(torch.zeros_like(b), residual=0.0, iterations=0, converged=True, curvature=float("nan"))
+
+
+def attainable(tol: float, b: Tensor) -> float:
+    """Return the tolerance, raised to what the dtype of `b` can resolve."""
+    return max(tol, 4.0 * torch.finfo(b.dtype).eps)

@@ -1,0 +1,62 @@
+"""Conjugate gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlo.errors import ConfigError
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, attainable, zero_solution
+
+
+@dataclass(frozen=True)
+class CG(AbstractLinearSolver):
+    """Conjugate gradients for a symmetric A, definite or not.
+
+    x_{k+1} = x_k + a p,  r_{k+1} = r_k - a A p,  a = r.r / p.A p,  p <- r_{k+1} + (r_{k+1}.r_{k+1} / r.r) p.
+
+    Negative curvature does not stop it (the system still has its solution; the report says what was met); only a
+    direction without curvature, or a product that is not finite, does. The last finite iterate is returned.
+
+    Attributes:
+        max_steps: Largest number of products with A.
+        tol: Relative residual at which to stop; raised to what the dtype can resolve.
+
+    Source: Methods of Conjugate Gradients for Solving Linear Systems (Hestenes, Stiefel, 1952), section 3.
+    """
+
+    max_steps: int = 100
+    tol: float = 1e-10
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.max_steps < 1 or not self.tol >= 0:
+            raise ConfigError(f"CG: need max_steps >= 1 and tol >= 0, got {self.max_steps} and {self.tol}")
+
+    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+        """Solve A x = b from x = 0."""
+        size = float(torch.linalg.vector_norm(b))
+        if size == 0.0:
+            return zero_solution(b)
+        tol = attainable(self.tol, b)
+        x, r, p = torch.zeros_like(b), b, b
+        rr = torch.dot(r, r)
+        residual, curvature, steps = 1.0, math.inf, 0
+        while steps < self.max_steps and residual > tol:
+            ap = matvec(p)
+            steps += 1
+            pap, pp = float(torch.dot(p, ap)), float(torch.dot(p, p))
+            curvature = min(curvature, pap / pp)
+            if not abs(pap) > torch.finfo(b.dtype).tiny * pp:
+                break
+            step = rr / pap
+            r = r - step * ap
+            new_rr = torch.dot(r, r)
+            if not math.isfinite(float(new_rr)):
+                break
+            x, residual = x + step * p, math.sqrt(float(new_rr)) / size
+            p, rr = r + (new_rr / rr) * p, new_rr
+        return LinearSolution(x, residual, steps, residual <= tol, curvature)

@@ -1,0 +1,38 @@
+"""Write the matrix down and factorize it: the oracle for the other solvers, and right for small problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, zero_solution
+
+
+@dataclass(frozen=True)
+class Dense(AbstractLinearSolver):
+    """x = A^-1 b by n products with unit vectors and an LU factorization; the least-squares x if A is singular.
+
+    A need not be symmetric. Costs n products and n^2 memory.
+
+    Attributes:
+        tol: Relative residual up to which the solution counts as converged.
+    """
+
+    tol: float = 1e-6
+
+    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+        """Solve A x = b."""
+        if float(torch.linalg.vector_norm(b)) == 0.0:
+            return zero_solution(b)
+        identity = torch.eye(b.numel(), dtype=b.dtype, device=b.device)
+        a = torch.stack([matvec(column) for column in identity], dim=1)
+        if not bool(torch.isfinite(a).all()):
+            return LinearSolution(torch.zeros_like(b), float("inf"), b.numel(), converged=False, curvature=float("nan"))
+        x, info = torch.linalg.solve_ex(a, b)
+        if int(info) != 0 or not bool(torch.isfinite(x).all()):
+            x = torch.linalg.pinv(a) @ b
+        residual = float(torch.linalg.vector_norm(a @ x - b) / torch.linalg.vector_norm(b))
+        curvature = float(torch.linalg.eigvalsh((a + a.mT) / 2)[0])
+        return LinearSolution(x, residual, b.numel(), residual <= self.tol, curvature)

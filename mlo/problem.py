@@ -1,0 +1,90 @@
+"""A problem: an argmin, as a user declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from mlo.errors import GraphError
+from mlo.hypergradient import AbstractResponse, Unroll
+from mlo.update import UpdateRule, as_update
+from mlo.variable import Variable, as_variable
+from mlo.view import View
+
+Loss = Callable[[View, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """x*(z) = argmin_x f(x, z), where z are the problems that the loss reads.
+
+    Attributes:
+        name: Unique in its graph.
+        loss: `loss(view, batch) -> scalar`; sees `view.<name>` for itself and for everything in `reads`.
+        variable: What is optimized: an `nn.Module`, a dict of tensors, or one tensor (all floating point). It is
+            copied, never changed; frozen parameters of a module are constants.
+        reads: Names of the other problems that the loss uses. A read of an outer problem is a constant; a read of a
+            deeper one is its answer, which moves when the outer variable moves.
+        update: A torchopt gradient transformation, unrolled as it is. None for a problem that is never moved.
+        steps: Updates in one solve, all on the same batch. The outermost problem makes one in each engine step.
+        response: How the answer depends on what it reads. Not used for the outermost problem.
+        batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
+            None.
+
+    Raises:
+        GraphError: If an argument is not of its kind.
+    """
+
+    name: str
+    loss: Loss
+    variable: Any
+    _: KW_ONLY
+    reads: Sequence[str] = ()
+    update: Any = None
+    steps: int = 1
+    response: AbstractResponse = field(default_factory=Unroll)
+    batches: Iterable[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check each argument on its own; the graph checks how problems fit together."""
+        if not isinstance(self.name, str) or not self.name:
+            raise GraphError(f"a problem's name must be a non-empty string, got {self.name!r}")
+        where = f"problem {self.name!r}"
+        if not callable(self.loss):
+            raise GraphError(f"{where}: loss must be a function of (view, batch), got {type(self.loss).__name__}")
+        if isinstance(self.reads, str) or not all(isinstance(read, str) for read in self.reads):
+            raise GraphError(f"{where}: reads must be a list of problem names, got {self.reads!r}")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
+            raise GraphError(f"{where}: steps must be a whole number >= 0, got {self.steps!r}")
+        if not isinstance(self.response, AbstractResponse):
+            hint = "an instance such as mlo.Unroll() or mlo.Implicit(mlo.CG())"
+            raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")
+        if self.batches is not None and not isinstance(self.batches, Iterable):
+            raise GraphError(f"{where}: batches must be an iterable or None, got {type(self.batches).__name__}")
+        object.__setattr__(self, "reads", tuple(self.reads))
+        _ = self.kind, self.rule
+
+    @cached_property
+    def kind(self) -> Variable:
+        """The variable behind the interface that the library works with."""
+        return as_variable(self.name, self.variable)
+
+    @cached_property
+    def rule(self) -> UpdateRule | None:
+        """The update behind the interface that the library works with."""
+        return None if self.update is None else as_update(self.name, self.update)
+
+    @cached_property
+    def dependencies(self) -> tuple[str, ...]:
+        """Names of all other problems that the loss or the update uses."""
+        extra = self.rule.reads if self.rule is not None else ()
+        return tuple(dict.fromkeys((*self.reads, *extra)))
+
+    def __repr__(self) -> str:
+        """Return a one-line description."""
+        reads = ", ".join(self.reads) or "nothing"
+        return f"Problem({self.name!r}, reads {reads}, {self.steps} steps, {self.response})"

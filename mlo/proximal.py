@@ -1,0 +1,149 @@
+"""The proximal term that holds one stage of an interleaving near the stage before."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from mlo.errors import ConfigError, StabilityError
+from mlo.update import State, UpdateRule
+from mlo.vector import Params, Values
+
+log = logging.getLogger("mlo")
+
+StepSize = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Proximal:
+    """The term lambda * |W - W_prev|^2 over shared parameters, taken by one of two steps.
+
+    With W_half the result of the learner's own update (W - eta g for plain SGD) and c = 2 * eta * lambda:
+
+        implicit:  W' = (W_half + c W_prev) / (1 + c)      the proximal step; stable for every lambda
+        explicit:  W' = W_half - c (W - W_prev)            gradient descent on the sum (Eq. 7 of the source)
+
+    Both have the same fixed points. The explicit step multiplies the gap to the stage before by 1 - c (where the loss
+    is flat), so that it diverges for c >= 2 and is refused; for c > 1 it overshoots.
+
+    Attributes:
+        weight: lambda >= 0; multiplies the *sum* of squares.
+        step_size: eta, which an update does not tell: a number, or a function of the number of updates made so far.
+        form: Which step.
+        anchor: "none" as in the source, where the first stage is held near nothing; or "cyclic", an extension of this
+            library: the first stage is held near the last stage's value of before the outer step, as a constant.
+        allow_unstable: Take the explicit step in spite of c >= 2.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+        StabilityError: If the explicit step would diverge.
+
+    Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equations 5 to 7.
+    The implicit form is ours; it is the proximal point step of that term.
+    """
+
+    weight: float
+    step_size: StepSize
+    form: Literal["implicit", "explicit"] = "implicit"
+    anchor: Literal["none", "cyclic"] = "none"
+    allow_unstable: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings and the strength at the first update."""
+        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not 0 <= self.weight < math.inf:
+            raise ConfigError(f"Proximal: weight must be a finite number >= 0, got {self.weight!r}")
+        if self.form not in ("implicit", "explicit"):
+            raise ConfigError(f"Proximal: form must be 'implicit' or 'explicit', got {self.form!r}")
+        if self.anchor not in ("none", "cyclic"):
+            raise ConfigError(f"Proximal: anchor must be 'none' or 'cyclic', got {self.anchor!r}")
+        if self.form == "explicit" and 1 < self.strength(0) < 2:
+            log.warning("Proximal: the explicit step overshoots, c = 2*eta*lambda = %.3g > 1", self.strength(0))
+
+    def strength(self, count: int) -> float:
+        """Return c = 2 * eta * lambda at an update.
+
+        Args:
+            count: Updates made before.
+
+        Raises:
+            ConfigError: If the step size is not positive.
+            StabilityError: If the explicit step would diverge.
+        """
+        eta = self.step_size(count) if callable(self.step_size) else self.step_size
+        if not 0 < eta < math.inf:
+            raise ConfigError(f"Proximal: step_size must be positive and finite, got {eta!r} at update {count}")
+        c = 2.0 * eta * self.weight
+        if self.form == "explicit" and c >= 2.0 and not self.allow_unstable:
+            raise StabilityError(
+                f"Proximal: the explicit step diverges: c = 2*eta*lambda = 2*{eta:g}*{self.weight:g} = {c:g} >= 2, so "
+                f"each update multiplies the gap to the stage before by {1 - c:g}. Use form='implicit', or a weight "
+                f"below 1/eta = {1 / eta:g}, or insist with allow_unstable=True"
+            )
+        return c
+
+    def coefficients(self, count: int) -> tuple[float, float, float]:
+        """Return (a, b, rho) of W' = a W - b eta g + rho W_prev, for an update W_half = W - eta g."""
+        c = self.strength(count)
+        return (1.0 - c, 1.0, c) if self.form == "explicit" else (1 / (1 + c), 1 / (1 + c), c / (1 + c))
+
+
+@dataclass(frozen=True, eq=False)
+class ProximalUpdate(UpdateRule):
+    """A learner's update followed by the proximal step on its shared parameters.
+
+    Attributes:
+        inner: The learner's own update.
+        proximal: The term.
+        anchor: Name of the problem whose value is W_prev.
+        shared: Names of the parameters that are held.
+        stored: Whether W_prev is the anchor's stored value, a constant, instead of its answer.
+    """
+
+    inner: UpdateRule
+    proximal: Proximal
+    anchor: str
+    shared: frozenset[str]
+    stored: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The inner rule's reads and the anchor."""
+        return self.inner.reads if self.stored else (*self.inner.reads, self.anchor)
+
+    @property
+    def remembers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The anchor, if it is a constant."""
+        return (*self.inner.remembers, self.anchor) if self.stored else self.inner.remembers
+
+    def init(self, params: Params) -> State:
+        """Return (0 updates made, the inner state)."""
+        return (0, self.inner.init(params))
+
+    def apply(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
+        """Make the inner update, then the proximal step."""
+        count, inner = state
+        half, inner = self.inner.apply(params, gradient, inner, others)
+        c, previous = self.proximal.strength(count), others[self.anchor]
+        moved = {
+            name: self._step(value, params[name], previous[name], c) if name in self.shared else value
+            for name, value in half.items()
+        }
+        return moved, (count + 1, inner)
+
+    def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float) -> Tensor:
+        if self.proximal.form == "explicit":
+            return half - c * (start - previous)
+        return (half + c * previous) / (1.0 + c)
+
+    def penalty(self, params: Params, others: Values) -> Tensor | None:
+        """Return lambda * |W - W_prev|^2, the term whose gradient vanishes with the loss's at a fixed point."""
+        previous = others[self.anchor]
+        gaps: list[Any] = [((params[name] - previous[name]) ** 2).sum() for name in sorted(self.shared)]
+        inner = self.inner.penalty(params, others)
+        total: Tensor = self.proximal.weight * sum(gaps)
+        return total if inner is None else total + inner

@@ -1,0 +1,55 @@
+"""Random states as values: captured, replayed, and put back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """The states of the generators that a loss may draw from: torch (CPU and CUDA), numpy and `random`."""
+
+    cpu: Tensor
+    cuda: tuple[Tensor, ...]
+    python: tuple[Any, ...]
+    numpy: dict[str, Any]
+
+    @staticmethod
+    def capture() -> RandomState:
+        """Return the present state of every generator."""
+        cuda = tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()
+        return RandomState(torch.get_rng_state(), cuda, random.getstate(), numpy.random.get_state(legacy=False))
+
+    def restore(self) -> None:
+        """Put every generator into this state."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(list(self.cuda))
+        random.setstate(self.python)
+        numpy.random.set_state(self.numpy)
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Leave every generator as it was on entry, whatever the body draws and however it ends."""
+    before = RandomState.capture()
+    try:
+        yield
+    finally:
+        before.restore()
+
+
+@contextmanager
+def replayed(state: RandomState) -> Iterator[None]:
+    """Run the body from `state`, then put the generators back to where they were on entry."""
+    with preserved():
+        state.restore()
+        yield

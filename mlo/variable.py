@@ -1,0 +1,212 @@
+"""What a problem optimizes: an `nn.Module`, a dict of tensors, or one tensor, behind one interface.
+
+Inside the library a variable is `Params`. Outside, in a loss, it is the same kind of thing that the user declared.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mlo.errors import GraphError
+from mlo.vector import Params, clone
+
+SINGLE = "value"
+"""The name that the only tensor of a one-tensor variable has inside the library."""
+
+
+class BoundModule:
+    """A module together with the weights that it has at this point of the computation.
+
+    Call it like the module. `params` maps parameter names to the current (perhaps virtual) tensors.
+    """
+
+    def __init__(self, module: nn.Module, params: Params, buffers: Params) -> None:
+        """Bind `module` to `params`; `buffers` are written to by layers such as BatchNorm."""
+        self._module = module
+        self.params = params
+        self.buffers = buffers
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's forward with the bound weights and buffers."""
+        return functional_call(self._module, {**self.params, **self.buffers}, args, kwargs)
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"BoundModule({type(self._module).__name__}, {len(self.params)} parameters)"
+
+
+class Variable(ABC):
+    """A kind of variable: how it becomes `Params`, and what a loss sees of it."""
+
+    @abstractmethod
+    def initial(self) -> Params:
+        """Return copies of the trainable tensors."""
+
+    @abstractmethod
+    def present(self, params: Params, buffers: Params) -> Any:
+        """Return what a loss sees: the same kind of thing as was declared."""
+
+    @abstractmethod
+    def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
+        """Turn a user's value into (params, buffers); buffers not given are the initial ones."""
+
+    @abstractmethod
+    def structure(self, params: Params) -> Any:
+        """Return `params` in the structure of the variable: a dict of tensors, or one tensor."""
+
+    @abstractmethod
+    def export(self, params: Params, buffers: Params) -> Any:
+        """Return an independent object of the declared kind that holds these values."""
+
+    def buffers(self) -> Params:
+        """Return copies of the tensors that are state but not trained (none unless the variable is a module)."""
+        return {}
+
+
+def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]) -> Params:
+    """Check names, shapes and types of `value` against `example`; return copies."""
+    unknown, missing = sorted(set(value) - set(example)), sorted(set(example) - set(value))
+    if unknown or missing:
+        raise GraphError(f"value of problem {owner!r}: unknown entries {unknown}, missing entries {missing}")
+    result: Params = {}
+    for name, at in example.items():
+        given = value[name]
+        if not isinstance(given, Tensor) or given.shape != at.shape:
+            found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            where = repr(owner) if name == SINGLE else f"{owner!r}, entry {name!r}"
+            raise GraphError(f"value of problem {where}: expected a tensor of shape {tuple(at.shape)}, got {found}")
+        result[name] = given.detach().to(dtype=at.dtype, device=at.device, copy=True)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class DictVariable(Variable):
+    """A dict of floating-point tensors."""
+
+    content: Mapping[str, Tensor]
+
+    def initial(self) -> Params:
+        """Return copies of the tensors."""
+        return clone(self.content)
+
+    def present(self, params: Params, buffers: Params) -> Params:
+        """Return the dict itself."""
+        return params
+
+    def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
+        """Accept a dict with the same names and shapes."""
+        if not isinstance(value, Mapping):
+            raise GraphError(f"value of problem {owner!r}: expected a dict of tensors, got {type(value).__name__}")
+        return _matched(owner, value, self.content), {}
+
+    def structure(self, params: Params) -> Params:
+        """Return the dict itself."""
+        return params
+
+    def export(self, params: Params, buffers: Params) -> Params:
+        """Return copies."""
+        return clone(params)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorVariable(Variable):
+    """One floating-point tensor."""
+
+    content: Tensor
+
+    def initial(self) -> Params:
+        """Return a copy of the tensor."""
+        return {SINGLE: self.content.detach().clone()}
+
+    def present(self, params: Params, buffers: Params) -> Tensor:
+        """Return the tensor."""
+        return params[SINGLE]
+
+    def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
+        """Accept a tensor of the same shape."""
+        return _matched(owner, {SINGLE: value}, {SINGLE: self.content}), {}
+
+    def structure(self, params: Params) -> Tensor:
+        """Return the tensor."""
+        return params[SINGLE]
+
+    def export(self, params: Params, buffers: Params) -> Tensor:
+        """Return a copy."""
+        return params[SINGLE].detach().clone()
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleVariable(Variable):
+    """A module; its parameters that require a gradient are the variable, frozen ones are constants."""
+
+    module: nn.Module
+
+    def initial(self) -> Params:
+        """Return copies of the parameters that require a gradient."""
+        return clone({name: value for name, value in self.module.named_parameters() if value.requires_grad})
+
+    def buffers(self) -> Params:
+        """Return copies of the buffers."""
+        return clone(dict(self.module.named_buffers()))
+
+    def present(self, params: Params, buffers: Params) -> BoundModule:
+        """Return the module, callable with these weights."""
+        return BoundModule(self.module, params, buffers)
+
+    def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
+        """Accept a module of the same shape, or a dict of its parameters, with or without its buffers."""
+        example, buffers = self.initial(), self.buffers()
+        if isinstance(value, nn.Module):
+            named = dict(value.named_parameters()) | dict(value.named_buffers())
+            value = {name: tensor for name, tensor in named.items() if name in example or name in buffers}
+        if not isinstance(value, Mapping):
+            raise GraphError(f"value of problem {owner!r}: expected a module or a dict, got {type(value).__name__}")
+        given = {name: value[name] for name in buffers if name in value}
+        params = _matched(owner, {name: value[name] for name in value if name not in given}, example)
+        return params, buffers | _matched(owner, given, {name: buffers[name] for name in given})
+
+    def structure(self, params: Params) -> Params:
+        """Return the dict of parameters."""
+        return params
+
+    def export(self, params: Params, buffers: Params) -> nn.Module:
+        """Return a copy of the module that holds these values."""
+        module = copy.deepcopy(self.module)
+        with torch.no_grad():
+            named = dict(module.named_parameters()) | dict(module.named_buffers())
+            for name, value in {**params, **buffers}.items():
+                named[name].copy_(value)
+        return module
+
+
+def as_variable(owner: str, content: Any) -> Variable:
+    """Recognise what a user declared as the variable of problem `owner`.
+
+    Raises:
+        GraphError: If it is none of the three kinds, has nothing to train, or holds non-floating tensors.
+    """
+    variable: Variable
+    if isinstance(content, nn.Module):
+        variable = ModuleVariable(content)
+    elif isinstance(content, Tensor):
+        variable = TensorVariable(content)
+    elif isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
+        variable = DictVariable(content)
+    else:
+        kinds = "an nn.Module, a dict of tensors, or one tensor"
+        raise GraphError(f"problem {owner!r}: its variable must be {kinds}, got {type(content).__name__}")
+    initial = variable.initial()
+    if not initial:
+        raise GraphError(f"problem {owner!r}: its variable has no trainable tensor (all frozen, or empty)")
+    for name, value in initial.items():
+        if not value.is_floating_point():
+            raise GraphError(f"problem {owner!r}: tensor {name!r} has dtype {value.dtype}; only floats can be trained")
+    return variable
