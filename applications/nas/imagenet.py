@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from applications.nas.network import AuxiliaryHead, EvaluationNetwork
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.skeleton import plan_cells
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 
 class ImageNetNetwork(EvaluationNetwork):

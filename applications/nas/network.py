@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.operations import Identity, operation
 from applications.nas.space.skeleton import CellPlan, plan_cells, small_stem
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 
 class Prediction(NamedTuple):

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from applications.nas._canvas import COLOURS, FAINT, INK, bare, new_figure, save
-from mlo.errors import DataError
+from mlo import DataError
 
 _LINES = ("-", "--", ":")
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.4, 2.3

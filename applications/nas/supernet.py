@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from applications.nas.space.cell import CellSpace, SearchCell
 from applications.nas.space.skeleton import plan_cells, small_stem
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 
 class Encoder(nn.Module):

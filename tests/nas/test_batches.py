@@ -15,7 +15,7 @@ from torch import Tensor
 
 from applications.nas.data import Augment, Batches, Images
 from applications.nas.data.augment import crop_and_flip, cut_out
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 SIGMAS = 5.0
 

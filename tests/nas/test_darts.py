@@ -9,7 +9,7 @@ from torch import Tensor
 from applications.nas.methods.darts import derive, initial_alphas, softmax_relaxation
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Cell, Edge
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 SPACE = CellSpace(nodes=2, primitives=("none", "skip_connect", "max_pool_3x3"))  # rows: 2<-0, 2<-1, 3<-0, 3<-1, 3<-2
 

@@ -15,7 +15,7 @@ from applications.nas.data import Augment, Images, Task, cifar_task, digits_task
 from applications.nas.data._vision import load_torchvision
 from applications.nas.data.split import balanced_subset, stratified_split
 from applications.nas.data.task import channel_statistics
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 PIXELS = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 0, 1])

@@ -15,7 +15,7 @@ from applications.nas._cell_layout import lay_out
 from applications.nas.draw import draw_alphas, draw_cell, draw_curves, draw_genotype, to_dot
 from applications.nas.space.genotype import Cell, Edge, Genotype
 from applications.nas.space.zoo import DARTS_V2, ZOO
-from mlo.errors import DataError
+from mlo import DataError
 
 TWO_NODES = Cell(
     (Edge("sep_conv_3x3", 0), Edge("skip_connect", 1), Edge("dil_conv_5x5", 0), Edge("max_pool_3x3", 2)), (2, 3)

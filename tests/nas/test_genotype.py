@@ -16,7 +16,7 @@ from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Cell, Edge, Genotype, random_genotype
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES
 from applications.nas.space.zoo import ZOO
-from mlo.errors import DataError
+from mlo import DataError
 
 
 @st.composite

@@ -12,7 +12,7 @@ from PIL import Image
 
 from applications.nas.data import Task, image_folder_task
 from applications.nas.data.task import channel_statistics
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 REAL = os.environ.get("MLO_NAS_DATA")
 

@@ -13,7 +13,7 @@ from applications.nas.imagenet import ImageNetNetwork
 from applications.nas.network import EvaluationNetwork, Network, drop_path
 from applications.nas.space.genotype import Cell, Edge, Genotype
 from applications.nas.space.zoo import ZOO
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 Batch = tuple[Tensor, Tensor]
 Counter = Callable[[nn.Module, Callable[[], object]], int]

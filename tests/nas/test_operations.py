@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES, FactorizedReduce, Identity, Pool, Zero, operation
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 # name: parameters without and with affine normalisation, multiply-adds at stride 1 and 2; 16 channels, 32x32 pixels
 TABLE = {

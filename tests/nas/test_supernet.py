@@ -14,7 +14,7 @@ from applications.nas.methods.darts import initial_alphas, softmax_relaxation
 from applications.nas.space.cell import CellSpace, MixedOperation
 from applications.nas.space.operations import PRIMITIVES
 from applications.nas.supernet import Supernet
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 Tables = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]

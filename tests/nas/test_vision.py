@@ -11,7 +11,7 @@ import torch
 
 from applications.nas.data import _vision
 from applications.nas.data._vision import declare_missing_operators, load_torchvision
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 FRESH = """
 import sys

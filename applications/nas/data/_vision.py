@@ -17,7 +17,7 @@ from types import ModuleType
 
 import torch
 
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 
 @dataclass(frozen=True)

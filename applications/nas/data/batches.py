@@ -9,7 +9,7 @@ from torch import Tensor
 
 from applications.nas.data.augment import Augment, crop_and_flip, cut_out
 from applications.nas.data.task import Images, check_statistics
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 
 class Batches:

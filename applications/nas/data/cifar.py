@@ -11,7 +11,7 @@ from applications.nas.data._vision import load_torchvision
 from applications.nas.data.augment import Augment
 from applications.nas.data.split import halves_and_test
 from applications.nas.data.task import Images, Task
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 # What DARTS (10 classes) and P-DARTS (100 classes) normalise with, digit for digit.
 STATISTICS = {

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mlo.errors import ConfigError, DataError
+from mlo import ConfigError, DataError
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from applications.nas.data.split import stratified_split
 from applications.nas.data.task import Images, Task, channel_statistics
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 # Closed loops in each written digit, the four being written open.
 LOOPS = (1, 0, 0, 0, 0, 0, 1, 0, 2, 1)

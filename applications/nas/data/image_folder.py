@@ -12,7 +12,7 @@ from applications.nas.data.augment import Augment
 from applications.nas.data.decode import IMAGE_SUFFIXES, decode
 from applications.nas.data.split import halves_and_test
 from applications.nas.data.task import Images, Task, channel_statistics
-from mlo.errors import DataError
+from mlo import DataError
 
 _LAYOUT = "the layout is ROOT/{train,test}/CLASS/IMAGE"
 

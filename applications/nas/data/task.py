@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from applications.nas.data.augment import Augment
-from mlo.errors import DataError
+from mlo import DataError
 
 
 @dataclass(frozen=True, eq=False)

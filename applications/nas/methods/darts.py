@@ -12,7 +12,7 @@ from torch import Tensor
 
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.genotype import Cell, Edge, Genotype
-from mlo.errors import DataError
+from mlo import DataError
 
 
 def initial_alphas(space: CellSpace, generator: torch.Generator) -> dict[str, Tensor]:

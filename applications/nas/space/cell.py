@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from applications.nas.space.operations import PRIMITIVES, check_operation, operation
 from applications.nas.space.skeleton import CellPlan
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 CELL_TYPES: tuple[str, str] = ("normal", "reduction")
 """The two cells of an architecture: the keys of every table of architecture variables or mixing weights."""

@@ -10,7 +10,7 @@ import torch
 
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.operations import OPERATIONS
-from mlo.errors import DataError
+from mlo import DataError
 
 
 @dataclass(frozen=True)

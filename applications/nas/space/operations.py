@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 PRIMITIVES: tuple[str, ...] = (
     "none",

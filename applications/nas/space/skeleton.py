@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from applications.nas.space.operations import FactorizedReduce, ReLUConvBN
-from mlo.errors import ConfigError
+from mlo import ConfigError
 
 
 @dataclass(frozen=True)

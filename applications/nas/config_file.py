@@ -1,0 +1,113 @@
+"""Settings as JSON, both ways; whatever is unknown or of the wrong type is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlo import ConfigError
+
+S = TypeVar("S")
+
+
+def to_json(settings: Any) -> str:
+    """Write settings (frozen dataclasses, nested) as JSON; a choice among classes is marked by "kind"."""
+    return json.dumps(_plain(settings), indent=2) + "\n"
+
+
+def from_json(kind: type[S], text: str, where: str) -> S:
+    """Read settings that `to_json` wrote.
+
+    Args:
+        kind: The dataclass.
+        text: JSON; keys that are left out take their defaults.
+        where: What to call the text in an error, such as its path.
+
+    Raises:
+        ConfigError: If the text is no JSON, or a key or a value does not belong there; the message names it.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is not JSON: {error}") from error
+    result: S = _parse(kind, content, where)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _parse(args[0], value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _parse(_member(args, value, where), value, where)
+    if origin is typing.Literal:
+        return _expect(value in args, value, f"one of {', '.join(map(str, args))}", where)
+    if origin is tuple:
+        return _parse_tuple(args, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, value, where)
+    return _parse_plain(kind, value, where)
+
+
+def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), value, "an object", where)
+    given = {key: item for key, item in value.items() if key != "kind"}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [f.name for f in dataclasses.fields(kind)]
+    for key in given:
+        if key not in names:
+            raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(names) or 'none'}")
+    if value.get("kind", kind.__name__) != kind.__name__:
+        raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {kind.__name__!r} does")
+    return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in given.items()})
+
+
+def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Choose the member of a union that a value is meant for."""
+    if value is None and type(None) in args:
+        return type(None)
+    members = [typing.get_args(arg)[0] if typing.get_origin(arg) is typing.Annotated else arg for arg in args]
+    classes = {member.__name__: member for member in members if dataclasses.is_dataclass(member)}
+    if not classes:
+        return next(member for member in members if member is not type(None))
+    named = value.get("kind") if isinstance(value, dict) else None
+    if named not in classes:
+        raise ConfigError(f"{where}: needs a key 'kind', one of {', '.join(classes)}; got {named!r}")
+    return classes[named]
+
+
+def _parse_tuple(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    _expect(isinstance(value, list), value, "a list", where)
+    if args[-1] is Ellipsis:
+        return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    _expect(len(value) == len(args), value, f"a list of {len(args)}", where)
+    return tuple(_parse(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))
+
+
+def _parse_plain(kind: Any, value: Any, where: str) -> Any:
+    if kind is Path:
+        return Path(_expect(isinstance(value, str), value, "a path", where))
+    if kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(_expect(fits, value, "a number", where))
+    fits = value is None if kind is type(None) else type(value) is kind
+    return _expect(fits, value, f"of type {kind.__name__}", where)
+
+
+def _expect(fits: bool, value: Any, what: str, where: str) -> Any:
+    if not fits:
+        raise ConfigError(f"{where}: expected {what}, got {value!r}")
+    return value

@@ -1,0 +1,198 @@
+"""Single task, multi-task and interleaving as problem graphs.
+
+A formulation is a function from learners to a problem graph. All three put one problem on top, the architecture, which
+reads trained weights; they differ in which weights are trained, and in what holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torchopt
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import mlo
+from applications.nas.data import Batches
+from applications.nas.methods.darts import softmax_relaxation
+from applications.nas.settings import (
+    ArchitectureSettings,
+    DartsSettings,
+    Formulation,
+    Interleaving,
+    SearchSettings,
+    WeightSettings,
+)
+
+ARCHITECTURE = "architecture"
+"""Name of the outermost problem."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A task as a search sees it.
+
+    Attributes:
+        name: The task's name; also the name of the problem that trains the weights.
+        network: A supernet; its `encoder.` parameters can be tied across learners.
+        train: Batches that the weights are trained on.
+        valid: Batches that the architecture is trained on.
+        loss: (prediction, target) -> scalar.
+        weight: Of its validation loss.
+    """
+
+    name: str
+    network: nn.Module
+    train: Batches
+    valid: Batches
+    loss: Loss = cross_entropy
+    weight: float = 1.0
+
+
+def build_graph(
+    learners: Sequence[Learner], alphas: Mapping[str, Tensor], settings: SearchSettings
+) -> mlo.ProblemGraph:
+    """Return the problem graph of a search.
+
+    Args:
+        learners: The tasks; for a single-task search, one.
+        alphas: Initial architecture variables.
+        settings: Formulation, gradient, optimizers and epochs.
+
+    Returns:
+        The graph, with the problem `ARCHITECTURE` outermost.
+
+    Source: equations 5 (interleaving) and 10 (multi-task) of Interleaving Learning, with Application to Neural
+    Architecture Search (Ban, Xie, 2021); for one task, equations 3 and 4 of DARTS: Differentiable Architecture Search
+    (Liu, Simonyan, Yang, 2019).
+    """
+    rate = cosine(settings.weights, settings.epochs, len(learners[0].train))
+    update = sgd(settings.weights, rate)
+    lower = [_weights(learner, update, _response(settings.darts)) for learner in learners]
+    form = settings.formulation
+    if isinstance(form, Interleaving):
+        proximal = mlo.Proximal(form.weight, step_size=rate, form=form.form, anchor=form.anchor)
+        lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
+    answers = _answers(lower, learners)
+    top = mlo.Problem(
+        ARCHITECTURE,
+        _architecture_loss(learners, answers),
+        dict(alphas),
+        reads=list(answers.values()),
+        update=adam(settings.architecture),
+        batches=_Together([learner.valid for learner in learners]),
+    )
+    return mlo.ProblemGraph([top, *lower])
+
+
+def looks_ahead(settings: SearchSettings) -> bool:
+    """Tell whether answers are virtual, as in DARTS, or kept.
+
+    Second-order single-task and multi-task search look one step ahead and then train for real. Interleaving keeps the
+    answers of its stages (W <- W'), and first order has nothing to look ahead for.
+    """
+    return settings.darts.gradient != "first" and not isinstance(settings.formulation, Interleaving)
+
+
+def gradients_per_step(formulation: Formulation, darts: DartsSettings, tasks: int) -> int:
+    """Return the gradients of one task's loss that one outer step takes; a double backward counts as two.
+
+    Args:
+        formulation: The formulation.
+        darts: How the architecture's gradient is taken.
+        tasks: K, the number of learners that take part.
+    """
+    stages = tasks * (formulation.rounds if isinstance(formulation, Interleaving) else 1)
+    if darts.gradient == "first":
+        return stages + tasks
+    real = 0 if isinstance(formulation, Interleaving) else stages
+    return 3 * stages + tasks + real
+
+
+def sgd(settings: WeightSettings, rate: Callable[[Any], float]) -> Any:
+    """Return clipped SGD with momentum and weight decay; unrolled as it is, clipping included."""
+    inner = torchopt.sgd(rate, momentum=settings.momentum, weight_decay=settings.decay)
+    return torchopt.chain(mlo.clip_norm(settings.clip), inner)
+
+
+def adam(settings: ArchitectureSettings) -> Any:
+    """Return Adam for the architecture variables."""
+    return torchopt.adam(settings.lr, betas=settings.betas, weight_decay=settings.decay)
+
+
+def cosine(settings: WeightSettings, epochs: int, steps_per_epoch: int) -> Callable[[Any], float]:
+    """Return the learning rate min + (base - min) (1 + cos(pi e / E)) / 2 of epoch e, by number of updates made."""
+
+    def rate(count: Any) -> float:
+        epoch = min(int(count) // steps_per_epoch, epochs)
+        return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    return rate
+
+
+def _response(darts: DartsSettings) -> Any:
+    if darts.gradient == "first":
+        return mlo.FirstOrder()
+    exact = darts.gradient == "exact"
+    return mlo.Unroll(product=mlo.Exact() if exact else mlo.FiniteDifference(darts.epsilon))
+
+
+def _weights(learner: Learner, update: Any, response: Any) -> mlo.Problem:
+    name, loss = learner.name, learner.loss
+
+    def train_loss(view: mlo.View, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        return loss(view[name](x, softmax_relaxation(view[ARCHITECTURE])), y)
+
+    return mlo.Problem(
+        name,
+        train_loss,
+        learner.network,
+        reads=[ARCHITECTURE],
+        update=update,
+        response=response,
+        batches=learner.train,
+    )
+
+
+def _answers(lower: Sequence[mlo.Problem], learners: Sequence[Learner]) -> dict[str, str]:
+    """Return, for each learner, the name of the problem whose answer the architecture reads: the outermost of its."""
+    first = lower[: len(learners)]
+    return {learner.name: next(p.name for p in first if p.name.split("@")[0] == learner.name) for learner in learners}
+
+
+def _architecture_loss(learners: Sequence[Learner], answers: Mapping[str, str]) -> Callable[[mlo.View, Any], Tensor]:
+    def validation_loss(view: mlo.View, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        weights = softmax_relaxation(view[ARCHITECTURE])
+        losses = [
+            learner.weight * learner.loss(view[answers[learner.name]](x, weights), y)
+            for learner, (x, y) in zip(learners, batches, strict=True)
+        ]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total
+
+    return validation_loss
+
+
+class _Together:
+    """Batches of several tasks, one of each at a time; a task that ends first begins anew, and the longest decides."""
+
+    def __init__(self, parts: Sequence[Batches]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:
+        streams = [_endless(part) for part in self._parts]
+        for _ in range(max(len(part) for part in self._parts)):
+            yield tuple(next(stream) for stream in streams)
+
+
+def _endless(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        yield from batches

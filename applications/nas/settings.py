@@ -1,0 +1,187 @@
+"""All settings, as frozen dataclasses: they are the configuration file, the command line and the Python API at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from applications.nas.space.cell import CellSpace
+from applications.nas.space.operations import PRIMITIVES
+from mlo import ConfigError
+
+
+@dataclass(frozen=True)
+class DigitsData:
+    """scikit-learn's 8x8 digits as two tasks on disjoint images: which digit, and how many loops. No download."""
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """One task for each folder ROOT/{train,test}/CLASS/IMAGE."""
+
+    roots: tuple[Path, ...] = ()
+    """The folders, in the order in which the tasks are interleaved."""
+    side: int | None = None
+    """Resize to side x side pixels; left out: keep the size."""
+    subset: int | None = None
+    """Images to keep in each of train, valid and test, class-balanced; left out: all."""
+
+
+@dataclass(frozen=True)
+class CifarData:
+    """CIFAR-10 and CIFAR-100 in their original files."""
+
+    root: Path = Path("data")
+    """Folder that holds cifar-10-batches-py and cifar-100-python."""
+    classes: tuple[Literal[10, 100], ...] = (100, 10)
+    """Which of the two, in the order in which the tasks are interleaved."""
+    download: bool = False
+    """Fetch the files if they are missing."""
+    subset: int | None = None
+    """Images to keep in each of train, valid and test, class-balanced; left out: all."""
+
+
+Data = (
+    Annotated[DigitsData, tyro.conf.subcommand("digits")]
+    | Annotated[FolderData, tyro.conf.subcommand("folders")]
+    | Annotated[CifarData, tyro.conf.subcommand("cifar")]
+)
+
+
+@dataclass(frozen=True)
+class SingleTask:
+    """Bilevel search on one task: the architecture minimizes its validation loss at trained weights."""
+
+    task: str = ""
+    """Name of the task; left out: the first one."""
+
+
+@dataclass(frozen=True)
+class MultiTask:
+    """Bilevel search on all tasks: independent weights, one architecture, the sum of the validation losses."""
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """Interleaving learning: K learners x M rounds, each encoder held near the one before by a proximal term.
+
+    Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
+    """
+
+    rounds: int = 2
+    """M."""
+    weight: float = 100.0
+    """lambda, which multiplies the sum of squared differences; its strength is c = 2 * lr * lambda."""
+    form: Literal["implicit", "explicit"] = "implicit"
+    """The proximal step, or equation 7 as written (diverges for c >= 2 and is refused then)."""
+    anchor: Literal["none", "cyclic"] = "none"
+    """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
+
+
+Formulation = (
+    Annotated[SingleTask, tyro.conf.subcommand("single")]
+    | Annotated[MultiTask, tyro.conf.subcommand("multi")]
+    | Annotated[Interleaving, tyro.conf.subcommand("interleaving")]
+)
+
+
+@dataclass(frozen=True)
+class SupernetSettings:
+    """The network that holds all architectures of the space."""
+
+    nodes: int = 4
+    """Nodes of a cell."""
+    primitives: tuple[str, ...] = PRIMITIVES
+    """Operations that an edge may hold."""
+    channels: int = 16
+    """Channels of the first cell."""
+    layers: int = 8
+    """Cells; those at one and two thirds are reduction cells."""
+
+    @property
+    def space(self) -> CellSpace:
+        """The space of cells."""
+        return CellSpace(self.nodes, self.primitives)
+
+
+@dataclass(frozen=True)
+class DartsSettings:
+    """How the architecture's gradient is taken."""
+
+    gradient: Literal["exact", "difference", "first"] = "difference"
+    """Second order by double backward, second order by finite differences as in DARTS, or first order."""
+    epsilon: float = 0.01
+    """Length of the finite difference's perturbation."""
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """SGD on the network weights, with cosine decay by epoch."""
+
+    lr: float = 0.025
+    min_lr: float = 0.001
+    momentum: float = 0.9
+    decay: float = 3e-4
+    clip: float = 5.0
+    """Largest norm of a gradient."""
+
+
+@dataclass(frozen=True)
+class ArchitectureSettings:
+    """Adam on the architecture variables."""
+
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    decay: float = 1e-3
+    """Weight decay, added to the gradient."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """An architecture search."""
+
+    data: Data = field(default_factory=DigitsData)
+    formulation: Formulation = field(default_factory=Interleaving)
+    supernet: SupernetSettings = field(default_factory=SupernetSettings)
+    darts: DartsSettings = field(default_factory=DartsSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
+    architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
+    epochs: int = 50
+    """Passes over the first task's training part."""
+    batch: int = 64
+    """Images in a batch, of training and of validation."""
+    seed: int = 0
+    """Of splits, initial values and batch order."""
+
+    def __post_init__(self) -> None:
+        """Check what no part can check alone."""
+        if self.epochs < 1 or self.batch < 1:
+            raise ConfigError(f"epochs={self.epochs}, batch={self.batch}: both must be at least 1")
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """Training of a found architecture from scratch, on train and valid together; tested once at the end."""
+
+    channels: int = 36
+    layers: int = 20
+    epochs: int = 600
+    batch: int = 96
+    weights: WeightSettings = field(default_factory=lambda: WeightSettings(min_lr=0.0))
+    auxiliary: bool = False
+    """Train with the auxiliary head (needs 32x32 images)."""
+    auxiliary_weight: float = 0.4
+    drop_path: float = 0.0
+    """Rate of drop path at the end; rises linearly from 0."""
+    cutout: int = 0
+    """Side of the square that is cut out of each training image; 0 for none."""
+    seeds: tuple[int, ...] = (0,)
+    """One training each: the error is reported as mean and standard deviation over them."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.epochs < 1 or self.batch < 1 or not self.seeds:
+            raise ConfigError(f"epochs={self.epochs}, batch={self.batch}, seeds={self.seeds}: none may be 0 or empty")

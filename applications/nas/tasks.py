@@ -1,0 +1,58 @@
+"""From data settings to tasks."""
+
+from __future__ import annotations
+
+from applications.nas.data import Augment, Task, cifar_task, digits_tasks, image_folder_task
+from applications.nas.settings import CifarData, Data, DigitsData, FolderData
+from mlo import ConfigError
+
+
+def load_tasks(data: Data, seed: int, *, cutout: int = 0) -> tuple[Task, ...]:
+    """Load the tasks of a search or a retraining.
+
+    Args:
+        data: Which.
+        seed: Of the splits.
+        cutout: Side of the square cut out of training images; 0 for none.
+
+    Returns:
+        The tasks in the order in which they are interleaved; names are unique.
+
+    Raises:
+        ConfigError: If no folder is named.
+        DataError: If something is missing or broken; the message names it.
+    """
+    augment = Augment(cutout=cutout)
+    if isinstance(data, DigitsData):
+        return digits_tasks(seed)
+    if isinstance(data, CifarData):
+        tasks: list[Task] = [
+            cifar_task(data.root, classes=c, download=data.download, seed=seed, subset=data.subset, augment=augment)
+            for c in data.classes
+        ]
+    else:
+        tasks = [_folder(data, index, seed, augment) for index in range(len(data.roots))]
+    if not tasks:
+        raise ConfigError("data: no task is named: give --data.roots FOLDER ... (or --data.classes for CIFAR)")
+    return tuple(tasks)
+
+
+def _folder(data: FolderData, index: int, seed: int, augment: Augment) -> Task:
+    root = data.roots[index]
+    names = [path.resolve().name for path in data.roots]
+    name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
+    return image_folder_task(root, name=name, side=data.side, seed=seed, subset=data.subset, augment=augment)
+
+
+def choose_task(tasks: tuple[Task, ...], name: str) -> Task:
+    """Return the task called `name`, or the first for an empty name.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if not name:
+        return tasks[0]
+    for task in tasks:
+        if task.name == name:
+            return task
+    raise ConfigError(f"formulation: no task is called {name!r}; the tasks are {', '.join(t.name for t in tasks)}")
