@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mlo.errors import ConfigError, DataError, GraphError
-from mlo.gradient import check_trace, checked_gradient
+from mlo.errors import ConfigError, DataError, GraphError, MLOError
+from mlo.gradient import check_trace, checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import run
@@ -49,7 +49,8 @@ class Engine:
     - `look_ahead=True`: the answers were virtual. They are dropped, and the deeper problems are then solved for real,
       with the new outer value, on the same batches. Algorithm 1 of DARTS is this.
 
-    A step that fails changes nothing: values, optimizer states and buffers stay those of the last good step.
+    A step that fails changes nothing: values, optimizer states and buffers stay those of the last good step. Only the
+    batches that it drew, and the random numbers, are used up.
 
     Args:
         graph: The problems; the outermost one needs an update.
@@ -61,13 +62,14 @@ class Engine:
 
     def __init__(self, graph: ProblemGraph, *, look_ahead: bool = False) -> None:
         """Copy the initial values of all problems."""
-        self.graph, self.look_ahead = graph, look_ahead
+        self.graph, self.look_ahead = checked_graph("Engine", graph), look_ahead
         self.step_count = 0
         self._top = _trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
-        self._params = {p.name: p.kind.initial() for p in graph.problems}
-        self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
-        self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
+        with recording():
+            self._params = {p.name: p.kind.initial() for p in graph.problems}
+            self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
+            self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
         self._feeds = {p.name: _Feed(p.name, p.batches) for p in graph.problems}
 
     @property
@@ -86,10 +88,10 @@ class Engine:
             steps: How many.
 
         Raises:
-            ConfigError: If `steps` is negative.
+            ConfigError: If `steps` is not a whole number >= 0.
         """
-        if steps < 0:
-            raise ConfigError(f"Engine.run: steps must be >= 0, got {steps}")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise ConfigError(f"Engine.run: steps must be a whole number >= 0, got {steps!r}")
         return (self.step() for _ in range(steps))
 
     def step(self) -> Report:
@@ -100,6 +102,14 @@ class Engine:
             LossError: If a loss is not a scalar.
             DivergenceError: If a loss, an answer or the hypergradient is not finite.
         """
+        try:
+            with recording():
+                return self._step()
+        except MLOError as error:
+            error.add_note(f"in outer step {self.step_count + 1} of the engine")
+            raise
+
+    def _step(self) -> Report:
         context = self._context()
         traces: dict[str, Trace] = {}
         for name in self.graph.solved_before(self._top.name):
@@ -195,4 +205,5 @@ def _trainable_top(graph: ProblemGraph) -> Problem:
     if top.steps != 1:
         cure = "it makes one update in each engine step, so leave steps at 1 and run more of them"
         raise GraphError(f"the outermost problem {top.name!r} has steps={top.steps}: {cure}")
+    graph.solved_before(top.name)  # raises for a problem without an update
     return top

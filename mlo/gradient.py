@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ def hypergradient(
         LossError: If a loss is not a scalar, or the objective does not depend on the variable.
         DivergenceError: If a loss or the derivative is not finite; the message names the problem.
     """
-    graph[of]  # raises for an unknown name before any work is done
-    with preserved():
+    checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
+    with preserved(), recording():
         context = make_context(graph, values or {}, batches or {})
         for name in graph.solved_before(of):
             _, trace = solve(context, name)
@@ -57,9 +58,27 @@ def hypergradient(
     return graph[of].kind.structure(checked_gradient(context, of, solved))
 
 
+@contextmanager
+def recording() -> Iterator[None]:
+    """Let autograd record in the body, whatever mode the caller is in."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
+    """Return `graph`, or raise if it is something else."""
+    if not isinstance(graph, ProblemGraph):
+        got = type(graph).__name__
+        raise GraphError(f"{user}: needs an mlo.ProblemGraph, got {got}: write mlo.ProblemGraph([outermost, ...])")
+    return graph
+
+
 def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
     """Put together a context from what a user gave and the problems declare."""
     for kind, given in (("values", values), ("batches", batches)):
+        if not isinstance(given, Mapping):
+            example = f"{{{graph.names[0]!r}: ...}}"
+            raise GraphError(f"{kind} must be a dict by problem name, such as {example}, got {type(given).__name__}")
         for name in given:
             if name not in graph.names:
                 raise GraphError(f"{kind}: no problem is called {name!r}; the problems are {', '.join(graph.names)}")
@@ -87,9 +106,22 @@ def peek(problem: Problem) -> Any:
     if isinstance(problem.batches, Iterator):
         cure = f"give batches={{{problem.name!r}: ...}}, or declare a list or a DataLoader"
         raise DataError(f"problem {problem.name!r}: its batches can be read only once, so none is taken: {cure}")
-    for batch in problem.batches:
-        return batch
+    generators = _generators(problem.batches)
+    states = [generator.get_state() for generator in generators]
+    try:
+        for batch in problem.batches:
+            return batch
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
     raise DataError(f"problem {problem.name!r}: its batches are empty")
+
+
+def _generators(batches: Iterable[Any]) -> list[torch.Generator]:
+    """Return the generators that a DataLoader shuffles with, besides the global one."""
+    holders = (batches, getattr(batches, "sampler", None))
+    found = (getattr(holder, "generator", None) for holder in holders)
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
 def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
@@ -102,7 +134,7 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
     found = solved.seen.parts.get(of)
     rules = [context.graph[name].response for name in solved.traces]
     if found is None and all(rule.transmits for rule in rules):
-        cause = "neither directly nor through an answer: check its reads, and theirs"
+        cause = "neither directly nor through an answer: check its reads, and theirs, and look for .detach() or .item()"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
     for key, value in gradient.items():
@@ -130,4 +162,3 @@ def _explain(of: str, key: str, through: list[str]) -> str:
         "gradient is exactly zero (adam: give eps_root=1e-8; else use another update)"
     )
     return f"the hypergradient of problem {of!r}, entry {key!r}, is not finite{way}, though every loss is: {cause}"
-

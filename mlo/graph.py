@@ -33,6 +33,8 @@ class ProblemGraph:
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         """Check the graph and work out who responds to whom."""
+        if not isinstance(problems, Iterable):
+            raise GraphError(f"a problem graph is made of a list of mlo.Problem, got {type(problems).__name__}")
         self.problems = tuple(problems)
         self._position = _positions(self.problems)
         _check_reads(self.problems, self._position)
@@ -73,13 +75,20 @@ class ProblemGraph:
         return self._inputs[self[name].name]
 
     def solved_before(self, name: str) -> tuple[str, ...]:
-        """Return the deeper problems that do not respond to `name`, in solving order: constants in its step."""
+        """Return the deeper problems that do not respond to `name`, in solving order: constants in its step.
+
+        Raises:
+            GraphError: If one of them has no update.
+        """
         deeper = self.names[self._position[self[name].name] + 1 :]
-        return self.order([q for q in deeper if q not in self._responders[name]])
+        found = [q for q in deeper if q not in self._responders[name]]
+        for q in found:
+            _check_update(self[q])
+        return self.order(found)
 
     def order(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return `names` in solving order: each after those of its inputs that are among them."""
-        chosen = sorted(names, key=self._position.__getitem__)
+        chosen = sorted(names, key=lambda name: self._position[self[name].name])
         return tuple(TopologicalSorter({q: [i for i in chosen if i in self._inputs[q]] for q in chosen}).static_order())
 
     def _linked(self, outer: Problem, deeper: Problem) -> bool:
@@ -155,13 +164,15 @@ def _check_reads(problems: Sequence[Problem], positions: Mapping[str, int]) -> N
                 raise GraphError(f"problem {problem.name!r} reads {read!r}, not in the graph; its problems: {known}")
 
 
+def _check_update(problem: Problem) -> None:
+    if problem.rule is None and problem.steps > 0:
+        cure = "give it one (such as torchopt.sgd(0.1)), or steps=0 to take its value as it stands"
+        raise GraphError(f"problem {problem.name!r} has to be solved but has no update: {cure}")
+
+
 def _check_solvable(problem: Problem) -> None:
-    """Check that a problem that has to be solved can be."""
-    if problem.rule is None:
-        if problem.steps > 0:
-            cure = "give it one (such as torchopt.sgd(0.1)), or steps=0 to take its value as it stands"
-            raise GraphError(f"problem {problem.name!r} has to be solved but has no update: {cure}")
-        return
-    wrong = undifferentiable_part(problem.rule)
+    """Check that a problem that has to be solved, and differentiated, can be."""
+    _check_update(problem)
+    wrong = None if problem.rule is None else undifferentiable_part(problem.rule)
     if wrong is not None and problem.response.differentiates_update:
         raise GraphError(f"problem {problem.name!r} cannot be unrolled: {wrong}")

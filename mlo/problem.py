@@ -56,7 +56,10 @@ class Problem:
         where = f"problem {self.name!r}"
         if not callable(self.loss):
             raise GraphError(f"{where}: loss must be a function of (view, batch), got {type(self.loss).__name__}")
-        if isinstance(self.reads, str) or not all(isinstance(read, str) for read in self.reads):
+        if hasattr(View, self.name):
+            raise GraphError(f"{where}: v.{self.name} has a meaning of its own in a loss: choose another name")
+        reads = tuple(self.reads) if isinstance(self.reads, Iterable) and not isinstance(self.reads, str) else None
+        if reads is None or not all(isinstance(read, str) for read in reads):
             raise GraphError(f"{where}: reads must be a list of problem names, got {self.reads!r}")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
             raise GraphError(f"{where}: steps must be a whole number >= 0, got {self.steps!r}")
@@ -65,7 +68,7 @@ class Problem:
             raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")
         if self.batches is not None and not isinstance(self.batches, Iterable):
             raise GraphError(f"{where}: batches must be an iterable or None, got {type(self.batches).__name__}")
-        object.__setattr__(self, "reads", tuple(self.reads))
+        object.__setattr__(self, "reads", reads)
         _ = self.kind, self.rule
 
     @cached_property

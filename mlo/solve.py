@@ -108,6 +108,15 @@ class ProblemNode(Node):
         """Return what the update rule reads."""
         return () if self.problem.rule is None else self.problem.rule.reads
 
+    @property
+    def differences(self) -> int:
+        """Return the most finite differences that are nested in the pullbacks through one responder."""
+        graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)
+        for name in reversed(graph.names):
+            inner = [graph[q].response.differences(nested[q]) for q in graph.responders(name)]
+            nested[name] = max(inner, default=0)
+        return nested[self.name]
+
 
 @dataclass(frozen=True)
 class Solved:

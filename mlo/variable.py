@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from mlo.errors import GraphError
 from mlo.vector import Params, clone
@@ -73,16 +74,19 @@ class Variable(ABC):
 
 def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]) -> Params:
     """Check names, shapes and types of `value` against `example`; return copies."""
-    unknown, missing = sorted(set(value) - set(example)), sorted(set(example) - set(value))
+    unknown = [name for name in value if name not in example]
+    missing = [name for name in example if name not in value]
     if unknown or missing:
-        raise GraphError(f"value of problem {owner!r}: unknown entries {unknown}, missing entries {missing}")
+        cure = "give each tensor of its variable under its name there"
+        raise GraphError(f"value of problem {owner!r}: unknown entries {unknown}, missing entries {missing}: {cure}")
     result: Params = {}
     for name, at in example.items():
         given = value[name]
-        if not isinstance(given, Tensor) or given.shape != at.shape:
-            found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        if not isinstance(given, Tensor) or given.shape != at.shape or given.is_complex():
+            found = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             where = repr(owner) if name == SINGLE else f"{owner!r}, entry {name!r}"
-            raise GraphError(f"value of problem {where}: expected a tensor of shape {tuple(at.shape)}, got {found}")
+            shape = tuple(at.shape)
+            raise GraphError(f"value of problem {where}: expected a real tensor of shape {shape}, got {found}")
         result[name] = given.detach().to(dtype=at.dtype, device=at.device, copy=True)
     return result
 
@@ -162,16 +166,35 @@ class ModuleVariable(Variable):
         return BoundModule(self.module, params, buffers)
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
-        """Accept a module of the same shape, or a dict of its parameters, with or without its buffers."""
+        """Accept a module of the same shape, its state dict, or a dict of its parameters, with or without buffers.
+
+        What the variable does not hold, frozen parameters, must be as in the declared module.
+        """
         example, buffers = self.initial(), self.buffers()
         if isinstance(value, nn.Module):
-            named = dict(value.named_parameters()) | dict(value.named_buffers())
-            value = {name: tensor for name, tensor in named.items() if name in example or name in buffers}
+            value = dict(value.named_parameters()) | dict(value.named_buffers())
         if not isinstance(value, Mapping):
             raise GraphError(f"value of problem {owner!r}: expected a module or a dict, got {type(value).__name__}")
+        held = {name: value[name] for name in self._not_trained() if name in value and name not in buffers}
+        self._check_frozen(owner, held)
         given = {name: value[name] for name in buffers if name in value}
-        params = _matched(owner, {name: value[name] for name in value if name not in given}, example)
-        return params, buffers | _matched(owner, given, {name: buffers[name] for name in given})
+        rest = {name: value[name] for name in value if name not in given and name not in held}
+        return _matched(owner, rest, example), buffers | _matched(owner, given, {name: buffers[name] for name in given})
+
+    def _not_trained(self) -> Params:
+        """Return all named tensors but the variable's: frozen ones, buffers, and further names of shared tensors."""
+        module, trained = self.module, self.initial()
+        named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        return {name: value for name, value in named if name not in trained}
+
+    def _check_frozen(self, owner: str, held: Mapping[str, Any]) -> None:
+        declared = self._not_trained()
+        for name, value in held.items():
+            at = declared[name]
+            if isinstance(at, nn.Parameter) and not at.requires_grad and not _same(value, at):
+                cure = "it is a constant, so declare the module with it, or leave it out of the value"
+                where = f"value of problem {owner!r}: the frozen entry {name!r}"
+                raise GraphError(f"{where} is another one than declared: {cure}")
 
     def structure(self, params: Params) -> Params:
         """Return the dict of parameters."""
@@ -187,14 +210,21 @@ class ModuleVariable(Variable):
         return module
 
 
+def _same(value: Any, at: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == at.shape and torch.equal(value.to(at), at)
+
+
 def as_variable(owner: str, content: Any) -> Variable:
     """Recognise what a user declared as the variable of problem `owner`.
 
     Raises:
-        GraphError: If it is none of the three kinds, has nothing to train, or holds non-floating tensors.
+        GraphError: If it is none of the three kinds, has nothing to train, or holds tensors that are not floating or
+            not initialized.
     """
     variable: Variable
     if isinstance(content, nn.Module):
+        if any(is_lazy(tensor) for tensor in [*content.parameters(), *content.buffers()]):
+            raise GraphError(f"problem {owner!r}: its module has lazy layers: call it once on a batch before")
         variable = ModuleVariable(content)
     elif isinstance(content, Tensor):
         variable = TensorVariable(content)

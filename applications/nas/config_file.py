@@ -57,12 +57,12 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return _expect(value in args, value, f"one of {', '.join(map(str, args))}", where)
     if origin is tuple:
         return _parse_tuple(args, value, where)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where)
     return _parse_plain(kind, value, where)
 
 
-def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
+def _parse_dataclass(kind: type[Any], value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), value, "an object", where)
     given = {key: item for key, item in value.items() if key != "kind"}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -70,8 +70,9 @@ def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
     for key in given:
         if key not in names:
             raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(names) or 'none'}")
-    if value.get("kind", kind.__name__) != kind.__name__:
-        raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {kind.__name__!r} does")
+    name = kind.__qualname__
+    if value.get("kind", name) != name:
+        raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {name!r} does")
     return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in given.items()})
 
 
@@ -80,7 +81,7 @@ def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in args:
         return type(None)
     members = [typing.get_args(arg)[0] if typing.get_origin(arg) is typing.Annotated else arg for arg in args]
-    classes = {member.__name__: member for member in members if dataclasses.is_dataclass(member)}
+    classes = {m.__name__: m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m)}
     if not classes:
         return next(member for member in members if member is not type(None))
     named = value.get("kind") if isinstance(value, dict) else None

@@ -124,6 +124,11 @@ class Node(ABC):
     def update_reads(self) -> tuple[str, ...]:
         """Return the inputs that `advance` depends on."""
 
+    @property
+    @abstractmethod
+    def differences(self) -> int:
+        """Return how many finite differences are nested in one gradient that is not differentiable."""
+
 
 class AbstractResponse(ABC):
     """A rule for how a problem's answer depends on what it reads.
@@ -147,3 +152,7 @@ class AbstractResponse(ABC):
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
         """Pull a cotangent on the answer back to the inputs named in `wanted`."""
+
+    def differences(self, below: int) -> int:
+        """Return how many finite differences are nested in a pullback, with `below` of them in the node's gradient."""
+        return 0

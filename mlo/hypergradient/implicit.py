@@ -47,6 +47,10 @@ class Implicit(AbstractResponse):
         root = attach_root(system.residual, self.solver, ravel(trace.end.params), system.inputs)
         return replace(trace, answer=unravel(root, trace.end.params), record=others)
 
+    def differences(self, below: int) -> int:
+        """Return how many finite differences are nested in a pullback."""
+        return self.product.differences(below)
+
     def pullback(
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:

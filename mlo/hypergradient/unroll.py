@@ -87,6 +87,10 @@ class Unroll(AbstractResponse):
             return Exact().linearize(node, point, others, differentiable=True)
         return self.product.linearize(node, point, others)
 
+    def differences(self, below: int) -> int:
+        """Return how many finite differences are nested in a pullback."""
+        return self.product.differences(below)
+
     def pullback(
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:

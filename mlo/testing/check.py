@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlo.errors import HypergradientMismatch
-from mlo.gradient import checked_gradient, make_context
+from mlo.gradient import checked_gradient, checked_graph, make_context, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import FirstOrder, Implicit
 from mlo.hypergradient.run import run
@@ -65,7 +65,7 @@ def check_hypergradient(
     Raises:
         HypergradientMismatch: If they differ; the message says by how much and through which answer.
     """
-    with preserved():
+    with preserved(), recording():
         context = _prepared(graph, of, values, batches)
         gradient, exact = _ours(context, of), _by_autograd(context, of)
         rtol = _tolerance(gradient) if rtol is None else rtol
@@ -90,7 +90,7 @@ def check_deterministic(
         HypergradientMismatch: If not; then a loss draws on something else than torch, numpy and `random`, or has a
             memory.
     """
-    with preserved():
+    with preserved(), recording():
         context = _prepared(graph, of, values, batches)
         random, found = RandomState.capture(), []
         for _ in range(2):
@@ -109,7 +109,7 @@ def check_deterministic(
 def _prepared(
     graph: ProblemGraph, of: str, values: Mapping[str, Any] | None, batches: Mapping[str, Any] | None
 ) -> Context:
-    graph[of]
+    checked_graph("mlo.testing", graph)[of]
     context = make_context(graph, values or {}, batches or {})
     for name in graph.solved_before(of):
         _, trace = solve(context, name)

@@ -56,7 +56,8 @@ class _Forms:
             seen[self.slices[other]] = 1.0
         root = torch.randn(self.size, self.size, generator=generator, dtype=torch.float64) / self.size**0.5
         form = root @ root.T + 0.5 * torch.eye(self.size, dtype=torch.float64)
-        return torch.outer(seen, seen) * form
+        masked: Tensor = torch.outer(seen, seen) * form
+        return masked
 
 
 class _ClosedForm:

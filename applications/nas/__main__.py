@@ -1,0 +1,7 @@
+"""`python -m applications.nas` is `mlo-nas`."""
+
+import sys
+
+from applications.nas.cli import main
+
+sys.exit(main())

@@ -1,0 +1,173 @@
+"""The main job, small enough for a laptop: search three ways, retrain, compare, draw."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from applications.nas.draw import draw_genotype
+from applications.nas.formulations import gradients_per_step
+from applications.nas.jobs import Job, run_jobs
+from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.retrain import Training, retrain_seeds
+from applications.nas.run_folder import new_folder, write_config, write_json, write_text
+from applications.nas.search import SearchOutcome, search
+from applications.nas.settings import RetrainSettings, SearchSettings, SingleTask
+from applications.nas.space.genotype import Genotype, random_genotype
+from applications.nas.summary import Contender, as_json, as_markdown, as_table
+from applications.nas.tasks import load_tasks
+
+INTERLEAVING, SINGLE, RANDOM = "interleaving", "single-task", "random"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """An interleaving search on two small tasks, compared with a single-task search and a random cell."""
+
+    out: Path | None = None
+    """Folder of the run; left out: runs/demo-N."""
+    workers: int = 2
+    """Processes at a time, of one thread each."""
+    seed: int = 0
+    """Of the searches and of the random cell."""
+    search: SearchSettings = SEARCH["digits"][1]
+    """The interleaving search."""
+    retrain: RetrainSettings = RETRAIN["digits"][1]
+    """The retraining of all three cells."""
+
+
+def demo(settings: DemoSettings, console: Console) -> Path:
+    """Run the demo.
+
+    Interleaving and single-task search take the same number of gradients; the random cell takes none. All three cells
+    are trained from scratch in the same way on both tasks.
+
+    Args:
+        settings: Its settings.
+        console: Where progress and summary go.
+
+    Returns:
+        The folder of the run.
+    """
+    folder = new_folder(settings.out, Path("runs"), "demo")
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    plans = _plans(settings)
+    outcomes = _search(plans, folder, console, settings.workers)
+    genotypes = {name: outcome.genotype for name, outcome in outcomes.items()}
+    space = settings.search.supernet.space
+    genotypes[RANDOM] = random_genotype(space, torch.Generator().manual_seed(settings.seed))
+    trainings = _retrain(genotypes, settings, folder, console)
+    contenders = [
+        Contender(name, cell, outcomes[name].gradients if name in outcomes else 0, trainings[name])
+        for name, cell in genotypes.items()
+    ]
+    _conclude(settings, contenders, folder, console)
+    return folder
+
+
+def _plans(settings: DemoSettings) -> dict[str, SearchSettings]:
+    """Return the searches, of equal cost in gradients."""
+    mine = replace(settings.search, seed=settings.seed)
+    tasks = len(load_tasks(mine.data, mine.seed))
+    single = replace(mine, formulation=SingleTask())
+    ratio = gradients_per_step(mine.formulation, mine.darts, tasks) / gradients_per_step(
+        single.formulation, single.darts, 1
+    )
+    return {INTERLEAVING: mine, SINGLE: replace(single, epochs=round(mine.epochs * ratio))}
+
+
+def _search(
+    plans: Mapping[str, SearchSettings], folder: Path, console: Console, workers: int
+) -> dict[str, SearchOutcome]:
+    started = time.monotonic()
+    jobs = []
+    for name, plan in plans.items():
+        (folder / name).mkdir()
+        jobs.append(Job(f"search, {name}", search, (plan, folder / name)))
+    outcomes = run_jobs(jobs, console, workers=workers)
+    console.print(f"searched in {time.monotonic() - started:.0f} s", highlight=False)
+    return dict(zip(plans, outcomes, strict=True))
+
+
+def _retrain(
+    genotypes: Mapping[str, Genotype], settings: DemoSettings, folder: Path, console: Console
+) -> dict[str, tuple[Training, ...]]:
+    started = time.monotonic()
+    data, seed = settings.search.data, settings.seed
+    tasks = [task.name for task in load_tasks(data, seed)]
+    jobs = []
+    for name, genotype in genotypes.items():
+        place = folder / "retrain" / name
+        place.mkdir(parents=True)
+        for task in tasks:
+            arguments = (genotype, data, seed, task, settings.retrain, place)
+            jobs.append(Job(f"retrain, {name} on {task}", retrain_seeds, arguments))
+    found = run_jobs(jobs, console, workers=settings.workers)
+    console.print(f"retrained in {time.monotonic() - started:.0f} s", highlight=False)
+    size = len(tasks)
+    each = [sum(found[i * size : (i + 1) * size], start=()) for i in range(len(genotypes))]
+    return dict(zip(genotypes, each, strict=True))
+
+
+def _conclude(settings: DemoSettings, contenders: Sequence[Contender], folder: Path, console: Console) -> None:
+    """Write and print what came out."""
+    write_config(folder, settings)
+    write_json(folder / "results.json", as_json(contenders))
+    for one in contenders:
+        write_text(folder / f"{one.name}.json", one.genotype.to_json())
+        draw_genotype(one.genotype, folder / f"cell-{one.name}")
+    notes = _notes(settings, contenders)
+    write_text(folder / "README.md", _report(contenders, notes))
+    console.print()
+    console.print("The cell that interleaving found:", highlight=False)
+    console.print(str(contenders[0].genotype), highlight=False)
+    console.print(as_table(contenders))
+    for note in notes:
+        console.print(f"- {note}", highlight=False)
+    where = f"Everything is in {folder}: start with README.md; the cell is cell-{INTERLEAVING}.png."
+    console.print(where, highlight=False, soft_wrap=True)
+
+
+def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]:
+    """Say what was compared, and read the verdict off the numbers."""
+    net, seeds = settings.search.supernet, len(settings.retrain.seeds)
+    tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
+    return [
+        f"A small space: {net.nodes} nodes (DARTS has 4), {len(net.primitives)} operations (8), {net.layers} cells "
+        f"(8), C = {net.channels} (16), 8x8 pixels. It shows how a search works, not how good a method is.",
+        f"One search of each kind (seed {settings.seed}), equal gradients; {seeds} retrainings of each cell on each "
+        "task from scratch, equal epochs. The spread is over retrainings, not over searches.",
+        *[_verdict(task, contenders) for task in tasks],
+    ]
+
+
+def _verdict(task: str, contenders: Sequence[Contender]) -> str:
+    """Rank the contenders on a task; call a difference within the spread what it is."""
+    ranked = sorted(contenders, key=lambda one: statistics.mean(one.errors(task)))
+    gap = statistics.mean(ranked[-1].errors(task)) - statistics.mean(ranked[0].errors(task))
+    spread = max((statistics.stdev(one.errors(task)) for one in ranked if len(one.errors(task)) > 1), default=0.0)
+    order = ", then ".join(one.name for one in ranked)
+    close = "; all within twice the spread, so no difference is shown" if gap <= 2 * spread else ""
+    return f"{task}: lowest mean error {order}; best and worst differ by {gap:.2f} points, spread {spread:.2f}{close}."
+
+
+def _report(contenders: Sequence[Contender], notes: Sequence[str]) -> str:
+    lines = ["# Interleaving, single-task and random cells", "", as_markdown(contenders)]
+    lines += [f"- {note}" for note in notes]
+    lines += ["", f"![the cell that interleaving found](cell-{INTERLEAVING}.svg)", ""]
+    lines += [
+        "| file or folder | what it is |",
+        "|---|---|",
+        f"| {INTERLEAVING}/, {SINGLE}/ | the two searches, each with a README.md of its own |",
+        "| retrain/ | loss by epoch and final weights of each retraining |",
+        "| cell-*.svg, cell-*.png, *.json | the three cells |",
+        "| results.json | every number of the table |",
+        "| config.json, environment.json | settings and versions |",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,77 @@
+"""Independent pieces of work side by side, one process each, with their progress in one place."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import Queue
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from applications.nas.progress import Tick, progress
+
+Message = tuple[str, int, int, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call `function(*arguments, tick)` under a label; function and arguments must be picklable."""
+
+    label: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any]:
+    """Run jobs in processes of one thread each.
+
+    Args:
+        jobs: What to do; each begins as soon as a worker is free, in order.
+        console: Where progress is shown.
+        workers: How many run at a time.
+
+    Returns:
+        Their results, in the order of `jobs`.
+
+    Raises:
+        Exception: The first error of a job; jobs that have not begun are dropped.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, progress(console) as begin:
+        queue = manager.Queue()
+        listener = threading.Thread(target=_listen, args=(queue, begin), daemon=True)
+        listener.start()
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            futures = [pool.submit(_call, job, queue) for job in jobs]
+            try:
+                results = [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                queue.put(None)
+        listener.join()
+        return results
+
+
+def _call(job: Job, queue: Queue[Message | None]) -> Any:
+    return job.function(*job.arguments, partial(_send, queue, job.label))
+
+
+def _send(queue: Queue[Message | None], label: str, done: int, total: int, text: str) -> None:
+    queue.put((label, done, total, text))
+
+
+def _listen(queue: Queue[Message | None], begin: Callable[[str], Tick]) -> None:
+    ticks: dict[str, Tick] = {}
+    while (message := queue.get()) is not None:
+        label, done, total, text = message
+        if label not in ticks:
+            ticks[label] = begin(label)
+        ticks[label](done, total, text)
