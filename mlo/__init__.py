@@ -4,6 +4,7 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 `interleave` for chains of learners, and `mlo.testing` for checking a problem of your own.
 """
 
+from mlo import testing
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -58,4 +59,5 @@ __all__ = [
     "hypergradient",
     "influence",
     "interleave",
+    "testing",
 ]

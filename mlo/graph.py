@@ -4,11 +4,13 @@ Two definitions carry everything. For problems p and q with q deeper than p (lat
 
 - q **responds** to p if a chain of reads leads from q to p through problems that are all deeper than p. Then q's answer
   moves when p's variable moves, and q is solved again inside p's step.
-- The **inputs** of q are the problems whose final values its answer depends on: all that q, or a problem that responds
-  to q, reads, apart from q and those responders themselves.
+- The **inputs** of q are the problems whose final values its answer depends on. They are where reads lead from q when
+  they are followed through problems that respond to q, and no further. (A responder that q does not read, directly or
+  through others, plays no part in its answer.)
 
-Within p's step a problem comes after its inputs. Such an order always exists: the list order itself rules cycles out,
-as long as no problem reads itself.
+Within p's step a problem comes after its inputs. Such an order always exists, as long as no problem reads itself: on a
+cycle of inputs, let p be the outermost problem and q its input. Reads lead from q along the cycle back to p through
+problems deeper than p, so that q responds to p; but then q is no input of p.
 """
 
 from __future__ import annotations
@@ -106,9 +108,15 @@ class ProblemGraph:
         return tuple(found)
 
     def _find_inputs(self, name: str) -> tuple[str, ...]:
-        inside = (name, *self._responders[name])
-        read = dict.fromkeys(other for q in inside for other in self[q].dependencies)
-        return tuple(other for other in read if other not in inside)
+        inside, found = [name], dict[str, None]()
+        for q in inside:  # grows while it is gone through
+            for other in self[q].dependencies:
+                if other not in self._responders[name]:
+                    found[other] = None
+                elif other not in inside:
+                    inside.append(other)
+        found.pop(name, None)
+        return tuple(found)
 
     def describe(self) -> str:
         """Return the graph as text, one problem a line."""

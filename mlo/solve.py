@@ -65,7 +65,7 @@ class ProblemNode(Node):
         """Place problem `name` in `context`."""
         self.context, self.name = context, name
         self.problem = context.graph[name]
-        self.steps = self.problem.steps
+        self.steps = 0 if self.problem.rule is None else self.problem.steps
         self.inputs = context.graph.inputs(name)
 
     def start(self) -> Point:

@@ -29,7 +29,16 @@ from applications.nas.run_folder import (
     write_text,
 )
 from applications.nas.search import search
-from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.settings import (
+    CifarData,
+    DigitsData,
+    FolderData,
+    Interleaving,
+    MultiTask,
+    RetrainSettings,
+    SearchSettings,
+    SingleTask,
+)
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
 from mlo import ConfigError, MLOError
@@ -114,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _search(words: list[str], console: Console) -> None:
     name, default, rest = _preset(words, SEARCH, read_search_settings, "search")
-    command = _parse(SearchCommand(default), rest, f"mlo-nas search {name}")
+    command = _parse(SearchCommand(default), _with_choices(default, rest), f"mlo-nas search {name}")
     folder = new_folder(command.out, Path("runs"), name)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     with progress(console) as begin:
@@ -154,8 +163,11 @@ def _draw(words: list[str], console: Console) -> None:
 
 
 def _demo(words: list[str], console: Console) -> None:
-    demo(tyro.cli(DemoSettings, args=words, prog="mlo-nas demo"), console)
+    demo(_parse(DemoSettings(), words, "mlo-nas demo"), console)
 
+
+ANY_ORDER = (tyro.conf.CascadeSubcommandArgs,)
+"""Lets options stand behind a choice such as formulation:single, wherever it stands."""
 
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "search": _search,
@@ -182,12 +194,33 @@ def _preset(
     raise ConfigError(f"{command}: name a preset first ({found}):\n{listing}")
 
 
+def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
+    """Put the choices (data:..., formulation:...) first, and name those that the user leaves to the preset.
+
+    So options may stand anywhere, and those of a choice are there without naming it again.
+    """
+    kinds = {DigitsData: "data:digits", FolderData: "data:folders", CifarData: "data:cifar"}
+    forms = {
+        SingleTask: "formulation:single",
+        MultiTask: "formulation:multi",
+        Interleaving: "formulation:interleaving",
+    }
+    chosen = []
+    for known, preset in ((kinds, type(default.data)), (forms, type(default.formulation))):
+        named = [word for word in words if word in known.values()]
+        chosen.append(named[-1] if named else known[preset])
+    if {"-h", "--help"}.intersection(words):
+        sys.stdout.write(f"Choices, anywhere behind the preset:\n  {' | '.join(kinds.values())}\n")
+        sys.stdout.write(f"  {' | '.join(forms.values())}\n\n")
+    return chosen + [word for word in words if word not in {*kinds.values(), *forms.values()}]
+
+
 def _parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:
     """Let the words of a command line override settings."""
     if required:
         default = replace(default, **dict.fromkeys(required, tyro.MISSING))  # type: ignore[type-var]
     kind: Any = type(default)
-    parsed: T = tyro.cli(kind, default=default, args=words, prog=prog)
+    parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
 
 

@@ -139,7 +139,8 @@ class _DifferenceLinearization(Linearization):
 class FiniteDifference(AbstractProduct):
     """P(v) ~ (grad F(x + h v) - grad F(x - h v)) / 2h with h = epsilon / |v|: two gradients, no graph kept.
 
-    Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place.
+    Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place. Both
+    sides solve the answers inside anew, so that an implicit one needs enough steps to be stationary there too.
 
     Attributes:
         epsilon: The length of the perturbation h v. None chooses noise^(1/3) * max(1, |x|), which balances truncation

@@ -1,0 +1,24 @@
+"""Every Python block in the documentation runs, page by page, in the order in which it is read."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_examples_run(page, capsys):
+    namespace = {"__name__": "docs"}
+    for index, block in enumerate(blocks(page)):
+        exec(compile(block, f"{page.name}, block {index + 1}", "exec"), namespace)
+
+
+def test_there_are_examples():
+    assert {"README.md", "tutorial.md", "interleaving.md"} <= {page.name for page in PAGES if blocks(page)}
