@@ -93,7 +93,10 @@ class ProblemNode(Node):
         """Return the total gradient of the problem's objective."""
         buffers = {**self.context.buffers, self.name: point.buffers}
         context = replace(self.context.with_values({**others, self.name: point.params}), buffers=buffers)
-        return total_gradient(context, self.name, wrt, differentiable=differentiable, stationary=stationary).seen
+        inside = _inside(context.graph, self.name)
+        return total_gradient(
+            context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=inside
+        ).seen
 
     def advance(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Apply the problem's update rule."""
@@ -113,7 +116,7 @@ class ProblemNode(Node):
         """Return the most finite differences that are nested in the pullbacks through one responder."""
         graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)
         for name in reversed(graph.names):
-            inner = [graph[q].response.differences(nested[q]) for q in graph.responders(name)]
+            inner = [graph[q].response.differences(nested[q]) for q in _inside(graph, name)]
             nested[name] = max(inner, default=0)
         return nested[self.name]
 
@@ -137,10 +140,6 @@ def objective(context: Context, name: str) -> Tensor:
     """Return a problem's loss at solved answers, as autograd sees it: the reference for what `total_gradient` sweeps.
 
     The result carries its history from every value in `context` that requires a gradient, through all solves.
-
-    Args:
-        context: Where.
-        name: The problem whose objective is evaluated.
     """
     with torch.enable_grad():
         for responder in context.graph.responders(name):
@@ -151,8 +150,22 @@ def objective(context: Context, name: str) -> Tensor:
         return _call_loss(context, name, present, buffers)
 
 
+def _inside(graph: ProblemGraph, name: str) -> tuple[str, ...]:
+    """Return, in solving order, the responders to `name` on whose answers its objective depends."""
+    responders, found = graph.responders(name), [name]
+    for q in found:  # grows while it is gone through
+        found += [other for other in graph[q].dependencies if other in responders and other not in found]
+    return tuple(q for q in responders if q in found)
+
+
 def total_gradient(
-    context: Context, name: str, wrt: Sequence[str], *, differentiable: bool = False, stationary: bool = False
+    context: Context,
+    name: str,
+    wrt: Sequence[str],
+    *,
+    differentiable: bool = False,
+    stationary: bool = False,
+    inside: Sequence[str] | None = None,
 ) -> Solved:
     """Return the total derivative of one problem's objective, answers of deeper problems included.
 
@@ -162,9 +175,10 @@ def total_gradient(
         wrt: Names to differentiate with respect to: the problem itself, or any of its inputs.
         differentiable: Whether the result is itself differentiable.
         stationary: Add the penalty of the problem's update rule to its loss.
+        inside: The responders to solve, in order; None for all, those included that play no part in the objective.
     """
     nodes: list[tuple[ProblemNode, Trace]] = []
-    for responder in context.graph.responders(name):
+    for responder in context.graph.responders(name) if inside is None else inside:
         node, trace = solve(context, responder, differentiable=differentiable)
         nodes.append((node, trace))
         context = _with_answer(context, responder, trace)

@@ -53,9 +53,9 @@ def test_everything_is_copied(net):
         kind = as_variable("w", content)
         first, second = kind.initial(), kind.initial()
         for name, value in first.items():
-            value.zero_()
+            value.fill_(99)
             assert not value.requires_grad
-            assert second[name].abs().sum() > 0
+            assert second[name].abs().sum() < 99
         assert kind.export(second, kind.buffers()) is not content
 
 
@@ -127,7 +127,7 @@ def test_what_a_module_value_may_not_hold(net):
     kind = as_variable("w", net)
     other = copy.deepcopy(net)
     other.scale.data.fill_(3)
-    with pytest.raises(mlo.GraphError, match="'w': the frozen entry 'scale'.*leave it out of the value"):
+    with pytest.raises(mlo.GraphError, match=r"'w': the frozen entry 'scale'.*leave it out of the value"):
         kind.parse("w", other)
     with pytest.raises(mlo.GraphError, match=r"unknown entries \['0.weight'"):
         kind.parse("w", nn.Sequential(*net.inner, nn.Linear(3, 3)))

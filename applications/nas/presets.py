@@ -30,6 +30,7 @@ SEARCH: dict[str, tuple[str, SearchSettings]] = {
             architecture=ArchitectureSettings(lr=0.02),
             epochs=10,
             batch=32,
+            device="cpu",  # so small a network gains nothing from a GPU
         ),
     ),
     "folders": (
@@ -58,7 +59,7 @@ RETRAIN: dict[str, tuple[str, RetrainSettings]] = {
     "digits": (
         "A small network in seconds: 3 cells, C = 8, 15 epochs, three seeds.",
         RetrainSettings(
-            channels=8, layers=3, epochs=15, batch=32, weights=WeightSettings(min_lr=0.0), seeds=(0, 1, 2)
+            channels=8, layers=3, epochs=15, batch=32, weights=WeightSettings(min_lr=0.0), seeds=(0, 1, 2), device="cpu"
         ),
     ),
     "folders": (

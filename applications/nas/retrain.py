@@ -16,7 +16,7 @@ from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
-from applications.nas.tasks import choose_task, load_tasks
+from applications.nas.tasks import choose_device, choose_task, load_tasks
 from mlo import DivergenceError
 
 
@@ -69,7 +69,7 @@ def retrain(
     started = time.monotonic()
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # initial values and drop path; the batches have a generator of their own
-        network = _network(genotype, task, settings)
+        network = _network(genotype, task, settings).to(choose_device(settings.device))
         with MetricsFile(folder / f"{task.name}-{seed}.csv") as metrics:
             _fit(network, task, settings, seed, metrics, tick)
     torch.save(network.state_dict(), folder / f"{task.name}-{seed}.pt")
@@ -113,9 +113,9 @@ def test_error(network: nn.Module, task: Task) -> float:
     """Return the error on the test part in percent, with running statistics in BatchNorm."""
     network.eval()
     wrong = 0
-    size = min(256, len(task.test))
+    images, size = task.test.to(_device(network)), min(256, len(task.test))
     with torch.no_grad():
-        for x, y in Batches(task.test, size=size, seed=0, mean=task.mean, std=task.std, shuffle=False):
+        for x, y in Batches(images, size=size, seed=0, mean=task.mean, std=task.std, shuffle=False):
             wrong += int((network(x).logits.argmax(dim=1) != y).sum())
     return 100.0 * wrong / len(task.test)
 
@@ -136,7 +136,7 @@ def _fit(
     network: Network, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick
 ) -> None:
     """SGD with momentum and a cosine schedule by epoch."""
-    both = _joined(task.train, task.valid)
+    both = _joined(task.train, task.valid).to(_device(network))
     size = min(settings.batch, len(both))
     batches = Batches(both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment)
     how = settings.weights
@@ -160,6 +160,10 @@ def _fit(
         metrics.write({"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0]), "loss": total / len(both)})
         schedule.step()
         tick(epoch + 1, settings.epochs, f"loss {total / len(both):.3f}")
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 def _loss(prediction: Prediction, y: Tensor, auxiliary_weight: float) -> Tensor:

@@ -28,7 +28,7 @@ from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_co
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.supernet import Supernet
-from applications.nas.tasks import choose_task, load_tasks
+from applications.nas.tasks import choose_device, choose_task, load_tasks
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     tasks = load_tasks(settings.data, settings.seed)
     if isinstance(settings.formulation, SingleTask):
         tasks = (choose_task(tasks, settings.formulation.task),)
-    space = settings.supernet.space
-    learners = [_learner(settings, task, index) for index, task in enumerate(tasks)]
-    alphas = initial_alphas(space, torch.Generator().manual_seed(settings.seed))
+    space, device = settings.supernet.space, choose_device(settings.device)
+    learners = [_learner(settings, task, index, device) for index, task in enumerate(tasks)]
+    drawn = initial_alphas(space, torch.Generator().manual_seed(settings.seed))
+    alphas = {name: table.to(device) for name, table in drawn.items()}
     graph = build_graph(learners, alphas, settings)
     engine = mlo.Engine(graph, look_ahead=looks_ahead(settings))
     write_config(folder, settings)
@@ -76,7 +77,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     started = time.monotonic()
     with MetricsFile(folder / "metrics.csv") as metrics:
         steps = _train(engine, settings, len(learners[0].train), metrics, folder, tick)
-    found: Mapping[str, Tensor] = engine.values[ARCHITECTURE]
+    found = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
     genotype = derive(found, space)
     cost = gradients_per_step(settings.formulation, settings.darts, len(tasks))
     outcome = SearchOutcome(genotype, steps, steps * cost, time.monotonic() - started)
@@ -84,7 +85,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     return outcome
 
 
-def _learner(settings: SearchSettings, task: Task, index: int) -> Learner:
+def _learner(settings: SearchSettings, task: Task, index: int, device: torch.device) -> Learner:
     """Make a task's supernet and batches; every number depends on the seed and the task's place alone."""
     net, base = settings.supernet, settings.seed * 1000 + index * 10
     with torch.random.fork_rng():
@@ -93,9 +94,9 @@ def _learner(settings: SearchSettings, task: Task, index: int) -> Learner:
         network = Supernet(net.space, net.channels, net.layers, len(task.classes), in_channels=in_channels)
     return Learner(
         task.name,
-        network,
-        _batches(settings, task, task.train, base + 1),
-        _batches(settings, task, task.valid, base + 2),
+        network.to(device),
+        _batches(settings, task, task.train.to(device), base + 1),
+        _batches(settings, task, task.valid.to(device), base + 2),
     )
 
 

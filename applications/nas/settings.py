@@ -88,6 +88,9 @@ Formulation = (
 )
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 @dataclass(frozen=True)
 class SupernetSettings:
     """The network that holds all architectures of the space."""
@@ -155,6 +158,8 @@ class SearchSettings:
     """Images in a batch, of training and of validation."""
     seed: int = 0
     """Of splits, initial values and batch order."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
@@ -180,6 +185,8 @@ class RetrainSettings:
     """Side of the square that is cut out of each training image; 0 for none."""
     seeds: tuple[int, ...] = (0,)
     """One training each: the error is reported as mean and standard deviation over them."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

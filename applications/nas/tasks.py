@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from applications.nas.data import Augment, Task, cifar_task, digits_tasks, image_folder_task
-from applications.nas.settings import CifarData, Data, DigitsData, FolderData
+from applications.nas.settings import CifarData, Data, Device, DigitsData, FolderData
 from mlo import ConfigError
 
 
@@ -42,6 +44,20 @@ def _folder(data: FolderData, index: int, seed: int, augment: Augment) -> Task:
     names = [path.resolve().name for path in data.roots]
     name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
     return image_folder_task(root, name=name, side=data.side, seed=seed, subset=data.subset, augment=augment)
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Return the device to compute on.
+
+    Args:
+        wanted: "cpu", "cuda", or "auto" for a GPU if there is one.
+
+    Raises:
+        ConfigError: If a GPU is wanted and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: cuda was asked for, but torch finds no GPU: use --device cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def choose_task(tasks: tuple[Task, ...], name: str) -> Task:

@@ -1,0 +1,80 @@
+"""The programs that the documentation prints run as printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+import torchopt
+from torch.nn.functional import mse_loss
+
+import mlo
+import mlo.testing
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_example_of_the_readme(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    first, last = (float(re.search(r"'decay': ([\d.]+)", printed[place])[1]) for place in (0, -1))
+    assert last < first
+
+
+def fit(v, batch):  # lower: ridge with one log-decay per feature
+    x, y = batch
+    return mse_loss(v.weights(x), y) + (v.decay.exp() * v.weights.params["weight"] ** 2).sum()
+
+
+def validate(v, batch):  # upper
+    x, y = batch
+    return mse_loss(v.weights(x), y)
+
+
+def test_the_example_of_the_design():
+    torch.set_default_dtype(torch.float64)
+    try:
+        _run_the_example_of_the_design()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _run_the_example_of_the_design():
+    x, y = torch.randn(64, 20), torch.randn(64, 1)
+    train, valid = [(x[:32], y[:32])], [(x[32:], y[32:])]
+    # fmt: off
+    decay   = mlo.Problem("decay", validate, torch.zeros(20), reads=["weights"], update=torchopt.adam(1e-2), batches=valid)
+    weights = mlo.Problem("weights", fit, torch.nn.Linear(20, 1), reads=["decay"], update=torchopt.sgd(0.1), steps=20,
+                          batches=train, response=mlo.Implicit(mlo.CG(max_steps=20)))
+    # fmt: on
+    graph = mlo.ProblemGraph([decay, weights])
+    assert graph.levels == 2
+    assert "decay" in graph.describe()
+    assert graph.to_mermaid().startswith("flowchart")
+    engine = mlo.Engine(graph)
+    losses = [report.losses["decay"] for report in engine.run(steps=200)]
+    assert losses[-1] < losses[0]
+    assert set(engine.values["weights"]) == {"weight", "bias"}
+    assert isinstance(engine.export("weights"), torch.nn.Linear)
+
+    vb, tb = valid[0], train[0]
+    grad = mlo.hypergradient(graph, of="decay", values=engine.values, batches={"decay": vb, "weights": tb})
+    assert grad.shape == (20,)
+    mlo.testing.check_hypergradient(graph, of="decay", values=engine.values, directions=3)
+
+
+def test_the_interleaving_of_the_design():
+    learners = [_learner("first"), _learner("second")]
+    proximal = mlo.Proximal(100.0, step_size=0.025)
+    stages = mlo.interleave(learners, rounds=2, proximal=proximal, shared="encoder")
+    assert [stage.name for stage in stages] == ["second@2", "first@2", "second@1", "first@1"]
+    mlo.ProblemGraph(stages)
+
+
+def _learner(name):
+    net = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
+    return mlo.Problem(name, lambda v, batch: 0.0, net, update=torchopt.sgd(0.025))
