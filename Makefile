@@ -7,14 +7,14 @@ BIN := $(VENV)/bin
 # Idle OpenMP threads that spin make small operations many times slower.
 export OMP_WAIT_POLICY ?= passive
 # One thread for each test process; the demo chooses its own number.
-test lint docs: export OMP_NUM_THREADS = 1
+test lint docs bench: export OMP_NUM_THREADS = 1
 # The theme announces its end of life at every build; docs/ uses no plugin that would tie us to it.
 docs: export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lint: $(VENV)/.test ## ruff and mypy
 
 docs: $(VENV)/.docs ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.demo ## time one outer step of each kind of search against one gradient
+	$(BIN)/python benchmarks/search_step.py
 
 clean: ## remove the environment, the caches and site/ (results of runs stay)
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,7 +33,7 @@ class Nested:
     def __init__(self, graph, steppers=None):
         self.problems = {problem.name: problem for problem in graph.problems}
         self.names = list(self.problems)
-        self.steppers = steppers or {}
+        self.steppers = {} if steppers is None else steppers
 
     def deeper(self, name):
         return self.names[self.names.index(name) + 1 :]
@@ -103,7 +103,8 @@ def hand_stepper(kind, lr):
             return x - lr * memory["m"]
         memory["m"] = 0.9 * memory["m"] + 0.1 * g
         memory["v"] = 0.999 * memory["v"] + 0.001 * g * g
-        return x - lr * (memory["m"] / (1 - 0.9**t)) / ((memory["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
+        first, second = (1 - decay ** torch.tensor(t) for decay in (0.9, 0.999))  # torchopt takes them in float32
+        return x - lr * (memory["m"] / first) / ((memory["v"] / second).sqrt() + 1e-8)
 
     return step
 

@@ -110,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             raise ConfigError(f"no command is called {words[0]!r}; the commands are {', '.join(COMMANDS)}")
         COMMANDS[words[0]](words[1:], console)
-    except MLOError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (MLOError, OSError) as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        sys.stderr.write(f"error: {error}{notes}\n")
         return 2
     except SystemExit as stop:  # tyro has printed its message, or the help
         return int(stop.code or 0)
@@ -124,10 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _search(words: list[str], console: Console) -> None:
     name, default, rest = _preset(words, SEARCH, read_search_settings, "search")
     command = _parse(SearchCommand(default), _with_choices(default, rest), f"mlo-nas search {name}")
-    folder = new_folder(command.out, Path("runs"), name)
-    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    with progress(console) as begin:
-        outcome = search(command.settings, folder, begin("search"))
+    with new_folder(command.out, Path("runs"), name) as folder:
+        console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+        with progress(console) as begin:
+            outcome = search(command.settings, folder, begin("search"))
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
@@ -138,18 +139,17 @@ def _retrain(words: list[str], console: Console) -> None:
     command = _parse(RetrainCommand(Path(), default), rest, f"mlo-nas retrain {name}", required=("run",))
     searched = read_search_settings(command.run)
     cell = read_genotype(command.cell if command.cell is not None else command.run)
+    gradients = read_cost(command.run) if command.cell is None else None
     tasks = load_tasks(searched.data, searched.seed)
-    folder = new_folder(command.out, command.run, "retrain")
-    write_config(folder, command.settings)
-    write_text(folder / GENOTYPE, cell.to_json())
     trainings: tuple[Training, ...] = ()
-    with progress(console) as begin:
+    with new_folder(command.out, command.run, "retrain") as folder, progress(console) as begin:
+        write_config(folder, command.settings)
+        write_text(folder / GENOTYPE, cell.to_json())
         for task in tasks:
             tick = begin(f"retrain on {task.name}")
             arguments = (cell, searched.data, searched.seed, task.name, command.settings, folder)
             trainings += retrain_seeds(*arguments, tick)
-    gradients = 0 if command.cell is not None else read_cost(command.run)
-    result = [Contender(command.cell or command.run.name, cell, gradients, trainings)]
+    result = [Contender(command.cell or command.run.resolve().name, cell, gradients, trainings)]
     write_json(folder / RESULTS, as_json(result))
     write_text(folder / "README.md", f"# Retraining\n\n{as_markdown(result)}")
     console.print(as_table(result))
@@ -183,8 +183,11 @@ def _preset(
     """Return name, settings and remaining words of a command that begins with a preset or with --config FILE."""
     if words and words[0] in presets:
         return words[0], presets[words[0]][1], words[1:]
-    if read is not None and len(words) > 1 and words[0] == "--config":
-        return "config", read(Path(words[1])), words[2:]
+    if read is not None and words and words[0].split("=")[0] == "--config":
+        file, *rest = [*words[0].split("=", 1)[1:], *words[1:], ""]
+        if not file:
+            raise ConfigError(f"{command}: --config needs the folder of a run, or the file of its settings")
+        return "config", read(Path(file)), rest[:-1]
     listing = "\n".join(f"  {name:14}{text}" for name, (text, _) in presets.items())
     if words and words[0] in ("-h", "--help"):
         usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"

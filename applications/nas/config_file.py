@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from pathlib import Path
@@ -32,7 +33,7 @@ def from_json(kind: type[S], text: str, where: str) -> S:
     """
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
     result: S = _parse(kind, content, where)
     return result
@@ -54,7 +55,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _parse(_member(args, value, where), value, where)
     if origin is typing.Literal:
-        return _expect(value in args, value, f"one of {', '.join(map(str, args))}", where)
+        fits = any(value == arg and type(value) is type(arg) for arg in args)
+        return _expect(fits, value, f"one of {', '.join(map(str, args))}", where)
     if origin is tuple:
         return _parse_tuple(args, value, where)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -64,15 +66,15 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
 
 def _parse_dataclass(kind: type[Any], value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), value, "an object", where)
+    name = kind.__qualname__
+    if value.get("kind", name) != name:
+        raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {name!r} does")
     given = {key: item for key, item in value.items() if key != "kind"}
     hints = typing.get_type_hints(kind, include_extras=True)
     names = [f.name for f in dataclasses.fields(kind)]
     for key in given:
         if key not in names:
             raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(names) or 'none'}")
-    name = kind.__qualname__
-    if value.get("kind", name) != name:
-        raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {name!r} does")
     return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in given.items()})
 
 
@@ -85,7 +87,7 @@ def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if not classes:
         return next(member for member in members if member is not type(None))
     named = value.get("kind") if isinstance(value, dict) else None
-    if named not in classes:
+    if not isinstance(named, str) or named not in classes:
         raise ConfigError(f"{where}: needs a key 'kind', one of {', '.join(classes)}; got {named!r}")
     return classes[named]
 
@@ -102,8 +104,8 @@ def _parse_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Path:
         return Path(_expect(isinstance(value, str), value, "a path", where))
     if kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(_expect(fits, value, "a number", where))
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        return float(_expect(fits, value, "a finite number", where))
     fits = value is None if kind is type(None) else type(value) is kind
     return _expect(fits, value, f"of type {kind.__name__}", where)
 

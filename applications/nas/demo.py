@@ -18,10 +18,11 @@ from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.retrain import Training, retrain_seeds
 from applications.nas.run_folder import new_folder, write_config, write_json, write_text
 from applications.nas.search import SearchOutcome, search
-from applications.nas.settings import RetrainSettings, SearchSettings, SingleTask
+from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype, random_genotype
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
+from mlo import ConfigError
 
 INTERLEAVING, SINGLE, RANDOM = "interleaving", "single-task", "random"
 
@@ -34,12 +35,17 @@ class DemoSettings:
     """Folder of the run; left out: runs/demo-N."""
     workers: int = 2
     """Processes at a time, of one thread each."""
-    seed: int = 0
-    """Of the searches and of the random cell."""
     search: SearchSettings = SEARCH["digits"][1]
-    """The interleaving search."""
+    """The interleaving search; its seed is that of the other search and of the random cell too."""
     retrain: RetrainSettings = RETRAIN["digits"][1]
     """The retraining of all three cells."""
+
+    def __post_init__(self) -> None:
+        """Check what the comparison needs."""
+        if self.workers < 1:
+            raise ConfigError(f"demo: workers must be at least 1, got {self.workers}")
+        if not isinstance(self.search.formulation, Interleaving):
+            raise ConfigError("demo: it compares interleaving with others: leave search.formulation:interleaving")
 
 
 def demo(settings: DemoSettings, console: Console) -> Path:
@@ -55,25 +61,25 @@ def demo(settings: DemoSettings, console: Console) -> Path:
     Returns:
         The folder of the run.
     """
-    folder = new_folder(settings.out, Path("runs"), "demo")
-    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    plans = _plans(settings)
-    outcomes = _search(plans, folder, console, settings.workers)
-    genotypes = {name: outcome.genotype for name, outcome in outcomes.items()}
-    space = settings.search.supernet.space
-    genotypes[RANDOM] = random_genotype(space, torch.Generator().manual_seed(settings.seed))
-    trainings = _retrain(genotypes, settings, folder, console)
-    contenders = [
-        Contender(name, cell, outcomes[name].gradients if name in outcomes else 0, trainings[name])
-        for name, cell in genotypes.items()
-    ]
-    _conclude(settings, contenders, folder, console)
+    with new_folder(settings.out, Path("runs"), "demo") as folder:
+        console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+        plans = _plans(settings)
+        outcomes = _search(plans, folder, console, settings.workers)
+        genotypes = {name: outcome.genotype for name, outcome in outcomes.items()}
+        space = settings.search.supernet.space
+        genotypes[RANDOM] = random_genotype(space, torch.Generator().manual_seed(settings.search.seed))
+        trainings = _retrain(genotypes, settings, folder, console)
+        contenders = [
+            Contender(name, cell, outcomes[name].gradients if name in outcomes else 0, trainings[name])
+            for name, cell in genotypes.items()
+        ]
+        _conclude(settings, contenders, folder, console)
     return folder
 
 
 def _plans(settings: DemoSettings) -> dict[str, SearchSettings]:
     """Return the searches, of equal cost in gradients."""
-    mine = replace(settings.search, seed=settings.seed)
+    mine = settings.search
     tasks = len(load_tasks(mine.data, mine.seed))
     single = replace(mine, formulation=SingleTask())
     ratio = gradients_per_step(mine.formulation, mine.darts, tasks) / gradients_per_step(
@@ -99,7 +105,7 @@ def _retrain(
     genotypes: Mapping[str, Genotype], settings: DemoSettings, folder: Path, console: Console
 ) -> dict[str, tuple[Training, ...]]:
     started = time.monotonic()
-    data, seed = settings.search.data, settings.seed
+    data, seed = settings.search.data, settings.search.seed
     tasks = [task.name for task in load_tasks(data, seed)]
     jobs = []
     for name, genotype in genotypes.items():
@@ -140,21 +146,30 @@ def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]
     tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
     return [
         f"A small space: {net.nodes} nodes (DARTS has 4), {len(net.primitives)} operations (8), {net.layers} cells "
-        f"(8), C = {net.channels} (16), 8x8 pixels. It shows how a search works, not how good a method is.",
-        f"One search of each kind (seed {settings.seed}), equal gradients; {seeds} retrainings of each cell on each "
-        "task from scratch, equal epochs. The spread is over retrainings, not over searches.",
+        f"(8), C = {net.channels} (16), small images. It shows how a search works, not how good a method is.",
+        f"One search of each kind (seed {settings.search.seed}), with equally many gradients but for the rounding to "
+        f"whole epochs; retrainings of each cell on each task from scratch, with equal epochs: {seeds}. The spread is "
+        "over retrainings, not over searches.",
         *[_verdict(task, contenders) for task in tasks],
     ]
 
 
 def _verdict(task: str, contenders: Sequence[Contender]) -> str:
-    """Rank the contenders on a task; call a difference within the spread what it is."""
-    ranked = sorted(contenders, key=lambda one: statistics.mean(one.errors(task)))
-    gap = statistics.mean(ranked[-1].errors(task)) - statistics.mean(ranked[0].errors(task))
-    spread = max((statistics.stdev(one.errors(task)) for one in ranked if len(one.errors(task)) > 1), default=0.0)
-    order = ", then ".join(one.name for one in ranked)
-    close = "; all within twice the spread, so no difference is shown" if gap <= 2 * spread else ""
-    return f"{task}: lowest mean error {order}; best and worst differ by {gap:.2f} points, spread {spread:.2f}{close}."
+    """Rank the contenders on a task, and say which of them the spread does not tell from the best."""
+    errors = {one.name: one.errors(task) for one in contenders}
+    means = {name: statistics.mean(errors[name]) for name in sorted(errors, key=lambda n: statistics.mean(errors[n]))}
+    order = ", then ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    if min(map(len, errors.values())) < 2:
+        return f"{task}: mean error {order}; one retraining each has no spread, so no difference is shown."
+    spread = max(map(statistics.stdev, errors.values()))
+    best, *others = means
+    close = [name for name in others if means[name] - means[best] <= 2 * spread]
+    verdict = f"{best} is ahead of all by more than that"
+    if close:
+        verdict = f"{best} and {' and '.join(close)} are not told apart"
+    if close == others:
+        verdict = "all are within that, so no difference is shown"
+    return f"{task}: mean error {order}; twice the spread is {2 * spread:.2f}: {verdict}."
 
 
 def _report(contenders: Sequence[Contender], notes: Sequence[str]) -> str:

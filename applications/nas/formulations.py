@@ -78,7 +78,7 @@ def build_graph(
     if isinstance(form, Interleaving):
         proximal = mlo.Proximal(form.weight, step_size=rate, form=form.form, anchor=form.anchor)
         lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
-    answers = _answers(lower, learners)
+    answers = _answers(form, learners)
     top = mlo.Problem(
         ARCHITECTURE,
         _architecture_loss(learners, answers),
@@ -160,10 +160,10 @@ def _weights(learner: Learner, update: Any, response: Any) -> mlo.Problem:
     )
 
 
-def _answers(lower: Sequence[mlo.Problem], learners: Sequence[Learner]) -> dict[str, str]:
-    """Return, for each learner, the name of the problem whose answer the architecture reads: the outermost of its."""
-    first = lower[: len(learners)]
-    return {learner.name: next(p.name for p in first if p.name.split("@")[0] == learner.name) for learner in learners}
+def _answers(form: Formulation, learners: Sequence[Learner]) -> dict[str, str]:
+    """Return, for each learner, the name of the problem whose answer the architecture reads: that of the last round."""
+    last = f"@{form.rounds}" if isinstance(form, Interleaving) else ""
+    return {learner.name: learner.name + last for learner in learners}
 
 
 def _architecture_loss(learners: Sequence[Learner], answers: Mapping[str, str]) -> Callable[[mlo.View, Any], Tensor]:

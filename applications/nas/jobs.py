@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from queue import Queue
@@ -15,6 +16,7 @@ import torch
 from rich.console import Console
 
 from applications.nas.progress import Tick, progress
+from mlo import MLOError
 
 Message = tuple[str, int, int, str]
 
@@ -40,24 +42,37 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
         Their results, in the order of `jobs`.
 
     Raises:
-        Exception: The first error of a job; jobs that have not begun are dropped.
+        Exception: The first error of a job, with a note that names it; jobs that have not begun are dropped, those that
+            run are waited for.
     """
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, progress(console) as begin:
         queue = manager.Queue()
         listener = threading.Thread(target=_listen, args=(queue, begin), daemon=True)
         listener.start()
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            futures = [pool.submit(_call, job, queue) for job in jobs]
-            try:
-                results = [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            finally:
-                queue.put(None)
-        listener.join()
-        return results
+        try:
+            with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+                futures = [pool.submit(_call, job, queue) for job in jobs]
+                try:
+                    return _results(jobs, futures)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            queue.put(None)
+            listener.join()
+
+
+def _results(jobs: Sequence[Job], futures: Sequence[Future[Any]]) -> list[Any]:
+    ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for job, future in zip(jobs, futures, strict=True):
+        error = future.exception() if future in ended else None
+        if isinstance(error, BrokenProcessPool):
+            raise MLOError("a worker process died, perhaps for lack of memory: use fewer --workers") from error
+        if error is not None:
+            error.add_note(f"in the job {job.label!r}")
+            raise error
+    return [future.result() for future in futures]
 
 
 def _call(job: Job, queue: Queue[Message | None]) -> Any:

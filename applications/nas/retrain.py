@@ -72,7 +72,8 @@ def retrain(
         network = _network(genotype, task, settings).to(choose_device(settings.device))
         with MetricsFile(folder / f"{task.name}-{seed}.csv") as metrics:
             _fit(network, task, settings, seed, metrics, tick)
-    torch.save(network.state_dict(), folder / f"{task.name}-{seed}.pt")
+    on_cpu = {name: value.cpu() for name, value in network.state_dict().items()}
+    torch.save(on_cpu, folder / f"{task.name}-{seed}.pt")
     named = network.named_parameters()
     parameters = sum(value.numel() for name, value in named if not name.startswith("auxiliary"))
     return Training(task.name, seed, test_error(network, task), parameters, time.monotonic() - started)
@@ -110,13 +111,20 @@ def retrain_seeds(
 
 
 def test_error(network: nn.Module, task: Task) -> float:
-    """Return the error on the test part in percent, with running statistics in BatchNorm."""
+    """Return the error on the test part in percent, with running statistics in BatchNorm.
+
+    Raises:
+        DivergenceError: If an output is not finite.
+    """
     network.eval()
     wrong = 0
     images, size = task.test.to(_device(network)), min(256, len(task.test))
     with torch.no_grad():
         for x, y in Batches(images, size=size, seed=0, mean=task.mean, std=task.std, shuffle=False):
-            wrong += int((network(x).logits.argmax(dim=1) != y).sum())
+            logits = network(x).logits
+            if not bool(torch.isfinite(logits).all()):
+                raise DivergenceError(f"task {task.name!r}: outputs are not finite in the test: lower weights.lr")
+            wrong += int((logits.argmax(dim=1) != y).sum())
     return 100.0 * wrong / len(task.test)
 
 

@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +26,17 @@ CONFIG, GENOTYPE, RESULTS = "config.json", "genotype.json", "results.json"
 _PACKAGES = ("torch", "torchopt", "torchvision", "numpy", "scikit-learn", "mlo-torch")
 
 
-def new_folder(wanted: Path | None, parent: Path, stem: str) -> Path:
-    """Make an empty folder for a run.
+@contextmanager
+def new_folder(wanted: Path | None, parent: Path, stem: str) -> Iterator[Path]:
+    """Make an empty folder for a run; if the run fails before it has written anything, take it away again.
 
     Args:
         wanted: The folder that the user named, or None for the first free PARENT/STEM-N.
         parent: Where to make it if none is named.
         stem: What to call it then.
+
+    Yields:
+        The folder.
 
     Raises:
         ConfigError: If the named folder holds something already, or cannot be made.
@@ -42,11 +47,18 @@ def new_folder(wanted: Path | None, parent: Path, stem: str) -> Path:
     folder = wanted if wanted is not None else parent / f"{stem}-{number}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty: name another with --out, or remove it")
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=wanted is not None)  # so that two runs at once never share a folder
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made ({error.strerror}): name another with --out") from error
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,7 +96,7 @@ def read_search_settings(path: Path) -> SearchSettings:
     file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"{file} does not exist: give the folder of a search, or the file of its settings")
-    return from_json(SearchSettings, file.read_text(encoding="utf-8"), str(file))
+    return from_json(SearchSettings, _read_text(file), str(file))
 
 
 def read_genotype(source: str | Path) -> Genotype:
@@ -100,7 +112,7 @@ def read_genotype(source: str | Path) -> Genotype:
     if not file.is_file():
         why = "the search has not finished" if path.is_dir() else "neither a file nor a published cell"
         raise DataError(f"{file}: no genotype there ({why}); published cells are {', '.join(ZOO)}")
-    return Genotype.from_json(file.read_text(encoding="utf-8"))
+    return Genotype.from_json(_read_text(file))
 
 
 def read_cost(folder: Path) -> int:
@@ -114,6 +126,13 @@ def read_cost(folder: Path) -> int:
         return int(json.loads(file.read_text(encoding="utf-8"))["gradients"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} does not tell what the search took: is {folder} a finished search?") from error
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as text: {error}") from error
 
 
 def _environment() -> dict[str, str]:

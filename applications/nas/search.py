@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_co
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.supernet import Supernet
-from applications.nas.tasks import choose_device, choose_task, load_tasks
+from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
         MLOError: If the settings, the data or the numbers do not allow it; what was measured until then is in the
             folder.
     """
+    settings = replace(settings, data=located(settings.data))
     tasks = load_tasks(settings.data, settings.seed)
     if isinstance(settings.formulation, SingleTask):
         tasks = (choose_task(tasks, settings.formulation.task),)
@@ -117,7 +118,8 @@ def _train(
         tick(report.step, total, f"validation loss {report.losses[ARCHITECTURE]:.3f}")
         if report.step % epoch_steps == 0:
             genotype = derive(engine.values[ARCHITECTURE], settings.supernet.space)
-            history.append({"epoch": report.step // epoch_steps, "skips": _skips(genotype), "cell": str(genotype)})
+            skips = genotype.count("skip_connect")
+            history.append({"epoch": report.step // epoch_steps, "skips": skips, "cell": str(genotype)})
             write_json(folder / "genotypes.json", history)
     return total
 
@@ -126,10 +128,6 @@ def _row(report: mlo.Report, lr: float, epoch_steps: int) -> dict[str, float]:
     row = {"step": float(report.step), "epoch": (report.step - 1) // epoch_steps + 1.0, "lr": lr}
     row |= {f"loss/{name}": value for name, value in report.losses.items()}
     return row | {f"gradient/{name}": value for name, value in report.norms.items()}
-
-
-def _skips(genotype: Genotype) -> int:
-    return sum(edge.operation == "skip_connect" for edge in genotype.normal.edges)
 
 
 def _write_outcome(
@@ -178,11 +176,13 @@ def _explain(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOut
         "| config.json | every setting; `mlo-nas search --config config.json` repeats the search |",
         "| environment.json | versions and device |",
         "| graph.mmd | the problem graph, in Mermaid |",
-        "| metrics.csv | losses and gradient norms of each step |",
-        "| genotypes.json | the cell after each epoch, with its number of skip connections |",
+        "| metrics.csv | losses, gradient norms and learning rate of each step |",
+        "| genotypes.json | the cell after each epoch, with the skip connections of both its parts |",
         "| alphas.json, alphas.svg | the architecture variables, and their mixing weights |",
         "| genotype.json, cell.svg | the cell that was found |",
-        "| curves.svg | metrics.csv as a picture |",
+        "| curves.svg | the losses and gradient norms of metrics.csv |",
         "| results.json | what the search took: steps, gradients, seconds |",
+        "",
+        "Each picture is there as PNG too.",
     ]
     return "\n".join(lines) + "\n"

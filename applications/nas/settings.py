@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,8 @@ import tyro
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
 from mlo import ConfigError
+
+_LARGEST, _LARGEST_SEED = sys.float_info.max, 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,6 @@ Formulation = (
     | Annotated[Interleaving, tyro.conf.subcommand("interleaving")]
 )
 
-
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -119,17 +121,33 @@ class DartsSettings:
     epsilon: float = 0.01
     """Length of the finite difference's perturbation."""
 
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check("darts", self, 0 < self.epsilon <= _LARGEST, "epsilon must be positive")
+
 
 @dataclass(frozen=True)
 class WeightSettings:
     """SGD on the network weights, with cosine decay by epoch."""
 
     lr: float = 0.025
+    """Learning rate of the first epoch."""
     min_lr: float = 0.001
+    """Where the cosine ends, just after the last epoch."""
     momentum: float = 0.9
+    """Share of the step before that is kept."""
     decay: float = 3e-4
+    """Weight decay, added to the gradient."""
     clip: float = 5.0
     """Largest norm of a gradient."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check("weights", self, 0 < self.lr <= _LARGEST, "lr must be positive")
+        _check("weights", self, 0 <= self.min_lr <= self.lr, "min_lr must be from 0 to lr")
+        _check("weights", self, 0 <= self.momentum < 1, "momentum must be at least 0 and below 1")
+        _check("weights", self, 0 <= self.decay <= _LARGEST, "decay must not be negative")
+        _check("weights", self, 0 < self.clip <= _LARGEST, "clip must be positive (1e9 clips nothing)")
 
 
 @dataclass(frozen=True)
@@ -137,9 +155,17 @@ class ArchitectureSettings:
     """Adam on the architecture variables."""
 
     lr: float = 3e-4
+    """Learning rate, the same throughout."""
     betas: tuple[float, float] = (0.5, 0.999)
+    """Share of the past in the means of the gradient and of its square."""
     decay: float = 1e-3
     """Weight decay, added to the gradient."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check("architecture", self, 0 < self.lr <= _LARGEST, "lr must be positive")
+        _check("architecture", self, all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
+        _check("architecture", self, 0 <= self.decay <= _LARGEST, "decay must not be negative")
 
 
 @dataclass(frozen=True)
@@ -163,8 +189,8 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
-        if self.epochs < 1 or self.batch < 1:
-            raise ConfigError(f"epochs={self.epochs}, batch={self.batch}: both must be at least 1")
+        _check("search", self, self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _check("search", self, 0 <= self.seed <= _LARGEST_SEED, f"seed must be from 0 to {_LARGEST_SEED}")
 
 
 @dataclass(frozen=True)
@@ -190,5 +216,17 @@ class RetrainSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.epochs < 1 or self.batch < 1 or not self.seeds:
-            raise ConfigError(f"epochs={self.epochs}, batch={self.batch}, seeds={self.seeds}: none may be 0 or empty")
+        _check("retrain", self, self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _check("retrain", self, 0 <= self.drop_path < 1, "drop_path must be at least 0 and below 1")
+        _check("retrain", self, 0 <= self.auxiliary_weight <= _LARGEST, "auxiliary_weight must not be negative")
+        _check("retrain", self, 0 < len(self.seeds) == len(set(self.seeds)), "seeds must be distinct, at least one")
+        fits = all(0 <= seed <= _LARGEST_SEED for seed in self.seeds)
+        _check("retrain", self, fits, f"seeds must be from 0 to {_LARGEST_SEED}")
+
+
+def _check(where: str, settings: object, fits: bool, rule: str) -> None:
+    """Raise unless a rule that begins with the settings it is about is kept."""
+    if not fits:
+        about = rule.split(" must")[0]
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(settings).items() if name in about)
+        raise ConfigError(f"{where}: {rule}, got {given}")

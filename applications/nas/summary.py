@@ -20,13 +20,13 @@ class Contender:
     Attributes:
         name: How it was found.
         genotype: The architecture.
-        gradients: Gradients of one task's loss that the search took, 0 if there was none.
+        gradients: Gradients of one task's loss that the search took, 0 if there was none, None if that is not known.
         trainings: Its retrainings, over tasks and seeds.
     """
 
     name: str
     genotype: Genotype
-    gradients: int
+    gradients: int | None
     trainings: tuple[Training, ...]
 
     @property
@@ -37,8 +37,7 @@ class Contender:
     @property
     def skips(self) -> int:
         """Skip connections in both cells."""
-        edges = (*self.genotype.normal.edges, *self.genotype.reduction.edges)
-        return sum(edge.operation == "skip_connect" for edge in edges)
+        return self.genotype.count("skip_connect")
 
     def errors(self, task: str) -> list[float]:
         """Return the test errors on one task in percent, one for each seed."""
@@ -59,7 +58,8 @@ def rows(contenders: Sequence[Contender]) -> list[list[str]]:
     found = [header]
     for one in contenders:
         errors = [mean_and_spread(one.errors(task)) for task in tasks]
-        found.append([one.name, *errors, f"{one.parameters:,}", str(one.skips), f"{one.gradients:,}"])
+        cost = "-" if one.gradients is None else f"{one.gradients:,}"
+        found.append([one.name, *errors, f"{one.parameters:,}", str(one.skips), cost])
     return found
 
 
@@ -68,7 +68,7 @@ def as_table(contenders: Sequence[Contender]) -> Table:
     header, *body = rows(contenders)
     table = Table()
     for column in header:
-        table.add_column(column, justify="left" if column == "cell" else "right")
+        table.add_column(column, justify="left" if column == "cell" else "right", overflow="fold")
     for row in body:
         table.add_row(*row)
     return table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from applications.nas.data import Augment, Task, cifar_task, digits_tasks, image_folder_task
@@ -44,6 +46,13 @@ def _folder(data: FolderData, index: int, seed: int, augment: Augment) -> Task:
     names = [path.resolve().name for path in data.roots]
     name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
     return image_folder_task(root, name=name, side=data.side, seed=seed, subset=data.subset, augment=augment)
+
+
+def located(data: Data) -> Data:
+    """Return the same data with absolute paths, so that they are found from any folder."""
+    if isinstance(data, FolderData):
+        return replace(data, roots=tuple(root.absolute() for root in data.roots))
+    return replace(data, root=data.root.absolute()) if isinstance(data, CifarData) else data
 
 
 def choose_device(wanted: Device) -> torch.device:

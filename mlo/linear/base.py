@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +63,25 @@ def failed(solution: LinearSolution) -> bool:
 def zero_solution(b: Tensor) -> LinearSolution:
     """Return the solution of A x = 0."""
     return LinearSolution(torch.zeros_like(b), residual=0.0, iterations=0, converged=True, curvature=float("nan"))
+
+
+def no_solution(b: Tensor, iterations: int) -> LinearSolution:
+    """Return what is left where A or b is not finite: nothing."""
+    nan = float("nan")
+    return LinearSolution(torch.zeros_like(b), residual=nan, iterations=iterations, converged=False, curvature=nan)
+
+
+def solved_for_unit(b: Tensor, solve: Callable[[Tensor], LinearSolution]) -> LinearSolution:
+    """Solve A x = b by `solve` for the direction of b, whose square neither overflows nor underflows."""
+    largest = float(b.abs().max()) if b.numel() else 0.0
+    if largest == 0.0:
+        return zero_solution(b)
+    if not math.isfinite(largest):
+        return no_solution(b, 0)
+    direction = b / largest
+    size = torch.linalg.vector_norm(direction)
+    found = solve(direction / size)
+    return replace(found, value=found.value * (size * largest))
 
 
 def attainable(tol: float, b: Tensor) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, attainable, zero_solution
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, attainable, solved_for_unit
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,23 @@ class CG(AbstractLinearSolver):
             raise ConfigError(f"CG: need max_steps >= 1 and tol >= 0, got {self.max_steps} and {self.tol}")
 
     def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
-        """Solve A x = b from x = 0."""
-        size = float(torch.linalg.vector_norm(b))
-        if size == 0.0:
-            return zero_solution(b)
-        tol = attainable(self.tol, b)
+        """Solve A x = b from x = 0.
+
+        The residual that is reported is that of the recursion, but no less than what rounding leaves of the largest
+        residual met and of A x.
+        """
+        return solved_for_unit(b, lambda unit: self._solve(matvec, unit))
+
+    def _solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+        eps, tol = torch.finfo(b.dtype).eps, attainable(self.tol, b)
         x, r, p = torch.zeros_like(b), b, b
         rr = torch.dot(r, r)
-        residual, curvature, steps = 1.0, math.inf, 0
+        residual, peak, curvature, steepest, steps = 1.0, 1.0, math.inf, 0.0, 0
         while steps < self.max_steps and residual > tol:
             ap = matvec(p)
             steps += 1
             pap, pp = float(torch.dot(p, ap)), float(torch.dot(p, p))
-            curvature = min(curvature, pap / pp)
+            curvature, steepest = min(curvature, pap / pp), max(steepest, abs(pap / pp))
             if not abs(pap) > torch.finfo(b.dtype).tiny * pp:
                 break
             step = rr / pap
@@ -57,6 +61,9 @@ class CG(AbstractLinearSolver):
             new_rr = torch.dot(r, r)
             if not math.isfinite(float(new_rr)):
                 break
-            x, residual = x + step * p, math.sqrt(float(new_rr)) / size
+            x, residual = x + step * p, math.sqrt(float(new_rr))
+            peak = max(peak, residual)
             p, rr = r + (new_rr / rr) * p, new_rr
+        rounding = eps * max(peak, steepest * float(torch.linalg.vector_norm(x)))
+        residual = max(residual, rounding) if math.isfinite(rounding) else residual
         return LinearSolution(x, residual, steps, residual <= tol, curvature)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, zero_solution
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, no_solution, solved_for_unit
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,20 @@ class Dense(AbstractLinearSolver):
 
     def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
         """Solve A x = b."""
-        if float(torch.linalg.vector_norm(b)) == 0.0:
-            return zero_solution(b)
+        return solved_for_unit(b, lambda unit: self._solve(matvec, unit))
+
+    def _solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
         identity = torch.eye(b.numel(), dtype=b.dtype, device=b.device)
         a = torch.stack([matvec(column) for column in identity], dim=1)
         if not bool(torch.isfinite(a).all()):
-            return LinearSolution(torch.zeros_like(b), float("inf"), b.numel(), converged=False, curvature=float("nan"))
-        x, info = torch.linalg.solve_ex(a, b)
-        if int(info) != 0 or not bool(torch.isfinite(x).all()):
+            return no_solution(b, b.numel())
+        x, _ = torch.linalg.solve_ex(a, b)
+        residual = self._residual(a, x, b)
+        if not residual <= self.tol:  # singular, exactly or but for rounding
             x = torch.linalg.pinv(a) @ b
-        residual = float(torch.linalg.vector_norm(a @ x - b) / torch.linalg.vector_norm(b))
+            residual = self._residual(a, x, b)
         curvature = float(torch.linalg.eigvalsh((a + a.mT) / 2)[0])
         return LinearSolution(x, residual, b.numel(), residual <= self.tol, curvature)
+
+    def _residual(self, a: Tensor, x: Tensor, b: Tensor) -> float:
+        return float(torch.linalg.vector_norm(a @ x - b) / torch.linalg.vector_norm(b))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError
-from mlo.linear.base import DIVERGED, AbstractLinearSolver, LinearSolution, Matvec, attainable, zero_solution
+from mlo.linear.base import DIVERGED, AbstractLinearSolver, LinearSolution, Matvec, attainable, solved_for_unit
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Neumann(AbstractLinearSolver):
         With x_k the sum up to its k-th term, b - A x_k = (I - s A)^{k+1} b, the next term but for s. So the residual
         that is reported is that of the sum without its last term: an upper bound when the series converges.
         """
-        size = float(torch.linalg.vector_norm(b))
-        if size == 0.0:
-            return zero_solution(b)
+        return solved_for_unit(b, lambda unit: self._solve(matvec, unit))
+
+    def _solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
         tol = attainable(self.tol, b)
         term, total = b, self.step_size * b
         residual, curvature, steps = float("inf"), float("inf"), 0
@@ -54,7 +54,7 @@ class Neumann(AbstractLinearSolver):
             steps += 1
             curvature = min(curvature, float(torch.dot(term, product) / torch.dot(term, term)))
             term = term - self.step_size * product
-            residual = float(torch.linalg.vector_norm(term)) / size
+            residual = float(torch.linalg.vector_norm(term))
             if not residual < DIVERGED:
                 break
             total = total + self.step_size * term

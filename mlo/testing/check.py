@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mlo.errors import HypergradientMismatch
-from mlo.gradient import checked_gradient, checked_graph, make_context, recording
+from mlo.errors import ConfigError, HypergradientMismatch
+from mlo.gradient import checked_graph, make_context, recording
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import FirstOrder, Implicit
+from mlo.hypergradient import Implicit
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, preserved, replayed
 from mlo.solve import Context, ProblemNode, objective, solve, total_gradient
-from mlo.vector import Params, axpy, dot, norm
-
-_SETTLED = 1e-11
-_MOST_ROUNDS = 2000
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """One direction: our derivative along it, and that of the re-solved objective."""
-
-    ours: float
-    truth: float
-    slack: float
-
-    @property
-    def agrees(self) -> bool:
-        return abs(self.ours - self.truth) <= self.slack
+from mlo.testing.resolve import Reference, along, answer, frozen, ours
+from mlo.vector import Params, axpy, norm
 
 
 def check_hypergradient(
@@ -59,22 +42,28 @@ def check_hypergradient(
         values: As for `mlo.hypergradient`.
         batches: As for `mlo.hypergradient`.
         directions: How many random directions.
-        rtol: Largest difference relative to the hypergradient's norm; None: 1e-5 in float64, 5e-2 in float32.
+        rtol: Largest difference relative to the hypergradient's norm; None: 1e-5 in float64, 5e-2 in float32. Give a
+            larger one for `FiniteDifference` inside of `FiniteDifference`, which resolves 1e-4 or so, and for implicit
+            answers that are not solved to the end.
         seed: Of the directions.
 
     Raises:
+        ConfigError: If `directions` is below 1.
         HypergradientMismatch: If they differ; the message says by how much and through which answer.
     """
+    if directions < 1:
+        raise ConfigError(f"check_hypergradient: directions must be >= 1, got {directions}")
     with preserved(), recording():
         context = _prepared(graph, of, values, batches)
-        gradient, exact = _ours(context, of), _by_autograd(context, of)
+        gradient = ours(context, of)
         rtol = _tolerance(gradient) if rtol is None else rtol
-        if exact is not None:
-            _compare_with_autograd(of, gradient, exact, rtol)
         for direction in _directions(context.values[of], directions, seed):
-            found = _along(context, of, gradient, direction, rtol)
+            found = along(context, of, gradient, direction, rtol)
             if not found.agrees:
                 raise HypergradientMismatch(_explain(context, of, direction, found, rtol))
+        exact = _by_autograd(context, of)
+        if exact is not None:
+            _compare_with_autograd(of, gradient, exact, rtol)
 
 
 def check_deterministic(
@@ -117,17 +106,14 @@ def _prepared(
     return context
 
 
-def _ours(context: Context, of: str) -> Params:
-    return checked_gradient(context, of, total_gradient(context, of, (of,)))
-
-
 def _by_autograd(context: Context, of: str) -> Params | None:
     """Differentiate the recorded objective as a whole, or return None where a rule cuts it."""
     names = context.graph.responders(of)
     if not all(context.graph[name].response.transmits for name in names):
         return None
     leaves = {key: value.detach().requires_grad_() for key, value in context.values[of].items()}
-    loss = objective(context.with_values({of: leaves}), of)
+    with replayed(RandomState.capture()):
+        loss = objective(context.with_values({of: leaves}), of)
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     pairs = zip(leaves.items(), found, strict=True)
     return {key: torch.zeros_like(at) if value is None else value for (key, at), value in pairs}
@@ -156,53 +142,7 @@ def _directions(at: Params, count: int, seed: int) -> list[Params]:
     return found
 
 
-def _along(context: Context, of: str, gradient: Params, direction: Params, rtol: float) -> _Reference:
-    at = context.values[of]
-    eps = max(torch.finfo(value.dtype).eps for value in at.values())
-    # Central differences: truncation grows as h^2, rounding as eps / h; their sum is least near eps^(1/3).
-    h = eps ** (1 / 3) * max(1.0, float(norm(at)))
-    up, down = (float(_resolved(context, of, axpy(sign * h, direction, at))) for sign in (1.0, -1.0))
-    rounding = 8 * eps * max(abs(up), abs(down)) / h
-    slack = rtol * float(norm(gradient)) + rounding
-    return _Reference(float(dot(gradient, direction)), (up - down) / (2 * h), slack)
-
-
-def _resolved(context: Context, of: str, at: Params) -> Tensor:
-    """Return the objective at `at` with every answer found anew, implicit ones to stationarity."""
-    random = RandomState.capture()
-    with replayed(random):
-        context = context.with_values({of: at})
-        for name in context.graph.responders(of):
-            context = context.with_values({name: _answer(context, name)})
-        return total_gradient(_frozen(context, of), of, (of,)).seen.loss
-
-
-def _answer(context: Context, name: str) -> Params:
-    """Solve one problem anew, on until its gradient vanishes if its rule is implicit."""
-    trace = run(ProblemNode(context, name))
-    if isinstance(context.graph[name].response, Implicit) and trace.gradient_norm is not None:
-        for _ in range(_MOST_ROUNDS):
-            before = trace.answer
-            start = replace(
-                context,
-                stored={**context.stored, name: trace.answer},
-                states={**context.states, name: trace.end.state},
-            )
-            trace = run(ProblemNode(start, name))
-            if float(norm(axpy(-1.0, before, trace.answer))) <= _SETTLED * max(1.0, float(norm(before))):
-                break
-    return trace.answer
-
-
-def _frozen(context: Context, of: str, *, but: str | None = None) -> Context:
-    """Return the context in which all responders of `of` (but one) stay at their present values."""
-    names = set(context.graph.responders(of)) - {but}
-    problems = [replace(p, response=FirstOrder(), steps=0) if p.name in names else p for p in context.graph.problems]
-    stored = {**context.stored, **{name: context.values[name] for name in names}}
-    return replace(context, graph=ProblemGraph(problems), stored=stored)
-
-
-def _explain(context: Context, of: str, direction: Params, found: _Reference, rtol: float) -> str:
+def _explain(context: Context, of: str, direction: Params, found: Reference, rtol: float) -> str:
     message = (
         f"the hypergradient of problem {of!r} is wrong: along a random direction it is {found.ours:.9g}, but the "
         f"re-solved objective changes by {found.truth:.9g} (allowed difference {found.slack:.1e})"
@@ -210,19 +150,34 @@ def _explain(context: Context, of: str, direction: Params, found: _Reference, rt
     suspects = _suspects(context, of, direction, rtol)
     if not suspects:
         return f"{message}; no single answer is off on its own: suspect how answers move each other"
-    named = "; ".join(f"the answer of {name!r} ({ref.ours:.6g} against {ref.truth:.6g})" for name, ref in suspects)
-    return f"{message}; with all other answers held, off through {named}"
+    return f"{message}; with all other answers held, off through {'; '.join(suspects)}"
 
 
-def _suspects(context: Context, of: str, direction: Params, rtol: float) -> list[tuple[str, _Reference]]:
-    """Check each answer on its own, all others held where they are."""
-    answered = context
-    for name in context.graph.responders(of):
-        answered = answered.with_values({name: _answer(answered, name)})
-    suspects = []
-    for name in context.graph.responders(of):
-        alone = _frozen(answered, of, but=name)
-        reference = _along(alone, of, _ours(alone, of), direction, rtol)
-        if not reference.agrees:
-            suspects.append((name, reference))
-    return suspects
+def _suspects(context: Context, of: str, direction: Params, rtol: float) -> list[str]:
+    """Describe the answers that are off: each on its own, or else each with what is solved inside its step."""
+    graph, answered = context.graph, context
+    for name in graph.responders(of):
+        answered = answered.with_values({name: answer(answered, name)})
+    for inside in (False, True):
+        suspects = []
+        for name in graph.responders(of):
+            free = {name, *(graph.responders(name) if inside else ())}
+            alone = frozen(answered, of, but=free)
+            reference = along(alone, of, ours(alone, of), direction, rtol)
+            if not reference.agrees:
+                others = "".join(f" with {other!r} solved inside its step" for other in sorted(free - {name}))
+                figures = f"{reference.ours:.6g} against {reference.truth:.6g}"
+                suspects.append(f"the answer of {name!r}{others} ({figures}{_shortfall(answered, name, rtol)})")
+        if suspects:
+            return suspects
+    return []
+
+
+def _shortfall(context: Context, name: str, rtol: float) -> str:
+    """Say so if the declared steps of an implicit rule end before its stationary point."""
+    if not isinstance(context.graph[name].response, Implicit):
+        return ""
+    gap = float(norm(axpy(-1.0, context.values[name], run(ProblemNode(context, name)).answer)))
+    if gap <= rtol * float(norm(context.values[name])):
+        return ""
+    return f"; its steps end {gap:.1e} away from the stationary point that its rule assumes: take more of them"

@@ -97,6 +97,10 @@ class Genotype:
         blocks = (f"{name}:\n{getattr(self, name)}".replace("\n", "\n  ") for name in CELL_TYPES)
         return "\n".join(blocks)
 
+    def count(self, operation: str) -> int:
+        """Return how many edges of both cells hold an operation."""
+        return sum(edge.operation == operation for edge in (*self.normal.edges, *self.reduction.edges))
+
     def to_json(self) -> str:
         """Return the genotype as JSON, `{"normal": {"edges": [["op", 0], ...], "concat": [2, ...]}, "reduction": ...}`.
 

@@ -1,0 +1,216 @@
+"""Search graphs against a plain training loop, and formulations against each other where they must agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+import mlo
+from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
+from applications.nas.methods.darts import initial_alphas, softmax_relaxation
+from applications.nas.settings import (
+    ArchitectureSettings,
+    DartsSettings,
+    Formulation,
+    Interleaving,
+    MultiTask,
+    SearchSettings,
+    SingleTask,
+    WeightSettings,
+)
+from applications.nas.space.cell import CellSpace
+from applications.nas.supernet import Supernet
+
+Tables = dict[str, Tensor]
+SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
+ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}
+ROUNDING = 1e-10  # two float64 computations of the same numbers in another order; seen: below 1e-12
+
+
+def learner(name: str, classes: int, weight: float = 1.0) -> Learner:
+    """A task with one batch in each part, so that every step of a search is an epoch of its own."""
+    torch.manual_seed(classes)
+    network = Supernet(SPACE, 4, 3, classes, in_channels=1).double()
+    batches = [(torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4) % classes) for _ in range(2)]
+    return Learner(name, network, batches[:1], batches[1:], weight=weight)  # type: ignore[arg-type]
+
+
+def setup(formulation: Formulation, gradient: str = "exact", **weights: float) -> SearchSettings:
+    return SearchSettings(
+        formulation=formulation,
+        darts=DartsSettings(gradient),  # type: ignore[arg-type]
+        weights=WeightSettings(**weights),
+        architecture=ArchitectureSettings(lr=0.05),
+        epochs=4,
+    )
+
+
+PAIR = [learner("a", 3), learner("b", 5, weight=0.5)]
+
+
+def hypergradient(learners: list[Learner], settings: SearchSettings) -> Tables:
+    return mlo.hypergradient(build_graph(learners, ALPHAS, settings), of=ARCHITECTURE)  # type: ignore[no-any-return]
+
+
+def close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = ROUNDING) -> None:
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance * float(value.abs().max()))
+
+
+class PlainLoop:
+    """Equations 5 and 10 as one would write them with autograd alone: every stage kept as a graph, then one backward.
+
+    Momentum, decay, clipping and the schedule are written out; the architecture has torch's own Adam.
+    """
+
+    def __init__(self, learners: list[Learner], settings: SearchSettings) -> None:
+        form = settings.formulation
+        rounds = form.rounds if isinstance(form, Interleaving) else 1
+        self.settings, self.learners, self.stages = settings, learners, learners * rounds
+        self.held = form if isinstance(form, Interleaving) else Interleaving(weight=0.0)
+        self.weights: list[Tables] = [
+            {n: p.detach().clone() for n, p in one.network.named_parameters()} for one in self.stages
+        ]
+        self.momenta: list[Tables] = [{n: torch.zeros_like(p) for n, p in own.items()} for own in self.weights]
+        self.alphas = {name: table.clone().requires_grad_() for name, table in ALPHAS.items()}
+        adam = settings.architecture
+        self.adam = torch.optim.Adam(self.alphas.values(), adam.lr, betas=adam.betas, weight_decay=adam.decay)
+        self.count, self.clipped = 0, 0
+
+    def loss(self, one: Learner, weights: Tables, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        return cross_entropy(functional_call(one.network, weights, (x, softmax_relaxation(self.alphas))), y)
+
+    def sweep(self) -> tuple[list[Tables], list[Tables]]:
+        """Train each stage once, held near the one before."""
+        how = self.settings.weights
+        eta = how.min_lr + (how.lr - how.min_lr) * (1 + math.cos(math.pi * self.count / self.settings.epochs)) / 2
+        c = 2 * eta * self.held.weight
+        ends: list[Tables] = []
+        momenta: list[Tables] = []
+        last = self.weights[-1] if self.held.anchor == "cyclic" else None
+        for one, start, momentum in zip(self.stages, self.weights, self.momenta, strict=True):
+            own = {name: value.clone().requires_grad_() for name, value in start.items()}
+            grads = torch.autograd.grad(self.loss(one, own, one.train[0]), list(own.values()), create_graph=True)  # type: ignore[index]
+            norm = torch.cat([grad.flatten() for grad in grads]).norm()
+            self.clipped += int(norm > how.clip)
+            scale = (how.clip / norm).clamp(max=1.0)
+            moved = {
+                name: how.momentum * momentum[name] + scale * grad + how.decay * start[name]
+                for name, grad in zip(own, grads, strict=True)
+            }
+            end = {name: start[name] - eta * step for name, step in moved.items()}
+            for name in [name for name in end if name.startswith("encoder.") and last is not None]:
+                assert last is not None
+                explicit = end[name] - c * (start[name] - last[name])
+                end[name] = explicit if self.held.form == "explicit" else (end[name] + c * last[name]) / (1 + c)
+            last = end
+            ends.append(end)
+            momenta.append({name: step.detach() for name, step in moved.items()})
+        return ends, momenta
+
+    def objective(self, ends: list[Tables]) -> Tensor:
+        pairs = list(zip(self.learners, ends[-len(self.learners) :], strict=True))
+        losses = [one.weight * self.loss(one, end, one.valid[0]) for one, end in pairs]  # type: ignore[index]
+        return torch.stack(losses).sum()
+
+    def gradient(self) -> Tables:
+        found = torch.autograd.grad(self.objective(self.sweep()[0]), list(self.alphas.values()))
+        return dict(zip(self.alphas, found, strict=True))
+
+    def step(self) -> None:
+        ends, momenta = self.sweep()
+        tables = list(self.alphas.values())
+        for table, grad in zip(tables, torch.autograd.grad(self.objective(ends), tables), strict=True):
+            table.grad = grad
+        self.adam.step()
+        if looks_ahead(self.settings):
+            ends, momenta = self.sweep()
+        self.weights = [{name: value.detach() for name, value in end.items()} for end in ends]
+        self.momenta = momenta
+        self.count += 1
+
+
+PLAIN = {"momentum": 0.0, "decay": 0.0, "clip": 1e9}
+REAL = {"clip": 0.5}  # with the default momentum and decay; so small a clip is active
+FORMS = [
+    Interleaving(weight=100.0),
+    Interleaving(weight=10.0),
+    Interleaving(weight=100.0, rounds=3),
+    Interleaving(weight=20.0, form="explicit"),
+    Interleaving(weight=20.0, anchor="cyclic"),
+]
+
+
+@pytest.mark.parametrize("weights", [PLAIN, REAL], ids=["plain", "real"])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_interleaving_equals_autograd_through_the_chain(form: Interleaving, weights: dict[str, float]) -> None:
+    settings = setup(form, **weights)
+    loop = PlainLoop(PAIR, settings)
+    close(hypergradient(PAIR, settings), loop.gradient())
+    assert loop.clipped == (len(loop.stages) if weights is REAL else 0)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """torchopt's Adam corrects its moments in the default type: off by up to 1e-5 where that is float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("form", [SingleTask(), MultiTask(), *FORMS], ids=str)
+def test_a_search_equals_a_plain_loop(form: Formulation) -> None:
+    """Three steps, so that momenta, the schedule, Adam's moments and the order of updates play a part."""
+    settings = setup(form, **REAL)
+    learners = PAIR[:1] if isinstance(form, SingleTask) else PAIR
+    graph = build_graph(learners, ALPHAS, settings)
+    engine, loop = mlo.Engine(graph, look_ahead=looks_ahead(settings)), PlainLoop(learners, settings)
+    for _ in engine.run(3):
+        loop.step()
+    close(engine.values[ARCHITECTURE], {name: table.detach() for name, table in loop.alphas.items()})
+    stages = graph.names[:0:-1] if isinstance(form, Interleaving) else graph.names[1:]
+    for name, expected in zip(stages, loop.weights, strict=True):
+        close(engine.values[name], expected)
+
+
+@pytest.mark.parametrize("form", [SingleTask(), MultiTask(), Interleaving()], ids=str)
+def test_short_differences_are_nearly_exact(form: Formulation) -> None:
+    """So short that no ReLU changes sign in between; rounding, divided by the length, is what is left."""
+    learners = PAIR[:1] if isinstance(form, SingleTask) else PAIR
+    settings = setup(form, **REAL)
+    short = replace(settings, darts=DartsSettings("difference", epsilon=1e-6))
+    close(hypergradient(learners, short), hypergradient(learners, settings), 1e-7)
+
+
+def test_multi_task_is_the_sum_of_single_tasks() -> None:
+    both = hypergradient(PAIR, setup(MultiTask()))
+    one, other = (hypergradient([task], setup(SingleTask())) for task in PAIR)
+    close(both, {name: one[name] + other[name] for name in one}, 1e-12)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "difference", "first"])
+def test_one_task_and_one_round_is_darts(gradient: str) -> None:
+    one = hypergradient(PAIR[:1], setup(Interleaving(rounds=1), gradient))
+    darts = hypergradient(PAIR[:1], setup(SingleTask(), gradient))
+    assert all(torch.equal(one[name], darts[name]) for name in darts)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "difference", "first"])
+def test_without_lambda_the_chains_are_independent(gradient: str) -> None:
+    free = mlo.Engine(build_graph(PAIR, ALPHAS, setup(Interleaving(weight=0.0), gradient)))
+    multi = mlo.Engine(build_graph(PAIR, ALPHAS, setup(MultiTask(), gradient)))
+    for _ in zip(free.run(2), multi.run(2), strict=True):
+        pass
+    for ours, theirs in ((ARCHITECTURE, ARCHITECTURE), ("a@2", "a"), ("b@2", "b"), ("a@1", "a"), ("b@1", "b")):
+        close(free.values[ours], multi.values[theirs], 1e-12)
