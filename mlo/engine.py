@@ -15,9 +15,9 @@ from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import run
 from mlo.linear.base import LinearSolution
 from mlo.problem import Problem
-from mlo.solve import Context, ProblemNode, Tally, solve, total_gradient
+from mlo.solve import Context, ProblemNode, Tally, total_gradient
 from mlo.update import detach_state
-from mlo.vector import Params, detach, norm
+from mlo.vector import Params, clone, detach, norm
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Engine:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The present value of each problem: a tensor, or a dict of tensors (of a module: its parameters)."""
-        return {p.name: p.kind.structure(dict(self._params[p.name])) for p in self.graph.problems}
+        """Copies of each problem's present value: a tensor, or a dict of tensors (of a module: its parameters)."""
+        return {p.name: p.kind.structure(clone(self._params[p.name])) for p in self.graph.problems}
 
     def export(self, name: str) -> Any:
         """Return an independent copy of a problem's variable with its present value: for a module, a module."""
@@ -113,7 +113,7 @@ class Engine:
         context = self._context()
         traces: dict[str, Trace] = {}
         for name in self.graph.solved_before(self._top.name):
-            _, traces[name] = solve(context, name)
+            traces[name] = run(ProblemNode(context, name))
             check_trace(name, traces[name])
             context = _after(context, name, traces[name])
         solved = total_gradient(context, self._top.name, (self._top.name,))

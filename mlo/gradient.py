@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ import torch
 from mlo.errors import DataError, DivergenceError, GraphError, LossError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
+from mlo.hypergradient.run import run
 from mlo.problem import Problem
 from mlo.rng import preserved
-from mlo.solve import Context, Solved, solve, total_gradient
+from mlo.solve import Context, ProblemNode, Solved, total_gradient
 from mlo.vector import Params, zeros_like
 
 
@@ -50,10 +52,7 @@ def hypergradient(
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     with preserved(), recording():
-        context = make_context(graph, values or {}, batches or {})
-        for name in graph.solved_before(of):
-            _, trace = solve(context, name)
-            context = context.with_values({name: trace.answer})
+        context = prepared(graph, of, values or {}, batches or {})
         solved = total_gradient(context, of, (of,))
     return graph[of].kind.structure(checked_gradient(context, of, solved))
 
@@ -71,6 +70,14 @@ def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
         got = type(graph).__name__
         raise GraphError(f"{user}: needs an mlo.ProblemGraph, got {got}: write mlo.ProblemGraph([outermost, ...])")
     return graph
+
+
+def prepared(graph: ProblemGraph, of: str, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
+    """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
+    context = make_context(graph, values, batches)
+    for name in graph.solved_before(of):
+        context = context.with_values({name: run(ProblemNode(context, name)).answer})
+    return context
 
 
 def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
@@ -106,22 +113,28 @@ def peek(problem: Problem) -> Any:
     if isinstance(problem.batches, Iterator):
         cure = f"give batches={{{problem.name!r}: ...}}, or declare a list or a DataLoader"
         raise DataError(f"problem {problem.name!r}: its batches can be read only once, so none is taken: {cure}")
-    generators = _generators(problem.batches)
-    states = [generator.get_state() for generator in generators]
-    try:
+    with _place_kept(problem.batches):
         for batch in problem.batches:
             return batch
-    finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
     raise DataError(f"problem {problem.name!r}: its batches are empty")
 
 
-def _generators(batches: Iterable[Any]) -> list[torch.Generator]:
-    """Return the generators that a DataLoader shuffles with, besides the global one."""
+@contextmanager
+def _place_kept(batches: Iterable[Any]) -> Iterator[None]:
+    """Put back what `iter(batches)` moves: a state that it can save, or the generators that a DataLoader has."""
     holders = (batches, getattr(batches, "sampler", None))
     found = (getattr(holder, "generator", None) for holder in holders)
-    return [generator for generator in found if isinstance(generator, torch.Generator)]
+    generators = [generator for generator in found if isinstance(generator, torch.Generator)]
+    states = [generator.get_state() for generator in generators]
+    saves = hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
+    place = copy.deepcopy(batches.state_dict()) if saves else None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        if saves:
+            batches.load_state_dict(place)  # type: ignore[attr-defined]
 
 
 def checked_gradient(context: Context, of: str, solved: Solved) -> Params:

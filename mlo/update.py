@@ -18,7 +18,7 @@ from torch import Tensor
 from torchopt.base import GradientTransformation
 
 from mlo.errors import ConfigError, GraphError
-from mlo.vector import Params, Values, norm, zeros_like
+from mlo.vector import Params, Values, dot, zeros_like
 
 State = Any
 """A tree of tensors and constants, as torchopt makes them."""
@@ -93,9 +93,10 @@ def clip_norm(max_norm: float) -> GradientTransformation:
         raise ConfigError(f"clip_norm: max_norm must be positive, got {max_norm}")
 
     def update(updates: Params, state: State, *, params: Any = None, inplace: bool = True) -> tuple[Params, State]:
-        size = norm(dict(enumerate(optree.tree_leaves(updates))))  # type: ignore[arg-type]
-        # The inner clamp keeps the quotient's derivative finite at a zero gradient, where the factor is 1 anyway.
-        factor = torch.clamp(max_norm / size.clamp(min=max_norm * 1e-12), max=1.0)
+        leaves = dict(enumerate(optree.tree_leaves(updates)))  # type: ignore[arg-type]
+        # A square, unlike a norm, has derivatives of all orders where a tensor is zero; so has the clamped root.
+        square = dot(leaves, leaves)
+        factor = torch.where(square > max_norm**2, max_norm / square.clamp(min=max_norm**2).sqrt(), 1.0)
         return optree.tree_map(lambda g: factor * g, updates), state  # type: ignore[arg-type, return-value]
 
     return GradientTransformation(lambda params: (), update)

@@ -183,11 +183,11 @@ def _preset(
     """Return name, settings and remaining words of a command that begins with a preset or with --config FILE."""
     if words and words[0] in presets:
         return words[0], presets[words[0]][1], words[1:]
-    if read is not None and words and words[0].split("=")[0] == "--config":
-        file, *rest = [*words[0].split("=", 1)[1:], *words[1:], ""]
+    if read is not None and words and words[0].partition("=")[0] == "--config":
+        file, *rest = [*words[0].split("=", 1), *words[1:]][1:] or [""]
         if not file:
             raise ConfigError(f"{command}: --config needs the folder of a run, or the file of its settings")
-        return "config", read(Path(file)), rest[:-1]
+        return "config", read(Path(file)), rest
     listing = "\n".join(f"  {name:14}{text}" for name, (text, _) in presets.items())
     if words and words[0] in ("-h", "--help"):
         usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"

@@ -187,6 +187,15 @@ class _Together:
     def __init__(self, parts: Sequence[Batches]) -> None:
         self._parts = parts
 
+    def state_dict(self) -> list[dict[str, Tensor]]:
+        """Return the places of the parts."""
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, state: list[dict[str, Tensor]]) -> None:
+        """Go back to places that `state_dict` gave."""
+        for part, place in zip(self._parts, state, strict=True):
+            part.load_state_dict(place)
+
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:
         streams = [_endless(part) for part in self._parts]
         for _ in range(max(len(part) for part in self._parts)):

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from mlo.errors import ConfigError, HypergradientMismatch
-from mlo.gradient import checked_graph, make_context, recording
+from mlo.gradient import checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import Implicit
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, preserved, replayed
-from mlo.solve import Context, ProblemNode, objective, solve, total_gradient
+from mlo.solve import Context, ProblemNode, objective, total_gradient
 from mlo.testing.resolve import Reference, along, answer, frozen, ours
 from mlo.vector import Params, axpy, norm
 
@@ -99,11 +99,7 @@ def _prepared(
     graph: ProblemGraph, of: str, values: Mapping[str, Any] | None, batches: Mapping[str, Any] | None
 ) -> Context:
     checked_graph("mlo.testing", graph)[of]
-    context = make_context(graph, values or {}, batches or {})
-    for name in graph.solved_before(of):
-        _, trace = solve(context, name)
-        context = context.with_values({name: trace.answer})
-    return context
+    return prepared(graph, of, values or {}, batches or {})
 
 
 def _by_autograd(context: Context, of: str) -> Params | None:

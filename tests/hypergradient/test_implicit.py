@@ -165,7 +165,7 @@ def test_the_solve_is_reported():
 @pytest.mark.parametrize("rules", ["IUI", "UIU", "IIU"])
 def test_rules_alternate_over_four_smooth_levels(rules):
     """Against central differences of the re-solved objective; every answer moves all that are above it."""
-    choice = {"I": (mlo.Implicit(mlo.CG(tol=1e-12)), 25), "U": (mlo.Unroll(), 1)}
+    choice = {"I": (mlo.Implicit(mlo.CG(tol=1e-12)), 12), "U": (mlo.Unroll(), 1)}
 
     def loss(own, others):
         def f(v, batch):

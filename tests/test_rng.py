@@ -1,0 +1,49 @@
+"""Random states as values."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from mlo.rng import RandomState, preserved, replayed
+
+
+def numbers():
+    return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist()
+
+
+def test_a_state_replays_every_generator():
+    state = RandomState.capture()
+    first = numbers()
+    assert numbers() != first
+    state.restore()
+    assert numbers() == first
+
+
+def test_preserved_leaves_no_trace_however_the_body_ends():
+    state = RandomState.capture()
+    expected = numbers()
+    state.restore()
+    with preserved():
+        numbers()
+    with pytest.raises(ZeroDivisionError), preserved():
+        assert numbers()[1] / 0
+    assert numbers() == expected
+
+
+def test_replayed_runs_from_the_state_and_then_goes_on():
+    state = RandomState.capture()
+    first, then = numbers(), RandomState.capture()
+    following = numbers()
+    then.restore()
+    with replayed(state):
+        assert numbers() == first
+    assert numbers() == following
+
+
+def test_a_state_does_not_move_with_the_generators():
+    state = RandomState.capture()
+    before = state.cpu.clone()
+    numbers()
+    assert torch.equal(state.cpu, before)
