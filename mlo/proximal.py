@@ -141,7 +141,11 @@ class ProximalUpdate(UpdateRule):
         return (half + c * previous) / (1.0 + c)
 
     def penalty(self, params: Params, others: Values) -> Tensor | None:
-        """Return lambda * |W - W_prev|^2, the term whose gradient vanishes with the loss's at a fixed point."""
+        """Return lambda * |W - W_prev|^2, the term whose gradient vanishes with the loss's at a fixed point.
+
+        So it is where the inner update, at rest, moves by step_size times the gradient: plain SGD does; SGD with
+        momentum beta does if step_size is lr / (1 - beta); Adam does not, and `Implicit` is then an approximation.
+        """
         previous = others[self.anchor]
         gaps: list[Any] = [((params[name] - previous[name]) ** 2).sum() for name in sorted(self.shared)]
         inner = self.inner.penalty(params, others)

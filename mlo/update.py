@@ -93,7 +93,8 @@ def clip_norm(max_norm: float) -> GradientTransformation:
         raise ConfigError(f"clip_norm: max_norm must be positive, got {max_norm}")
 
     def update(updates: Params, state: State, *, params: Any = None, inplace: bool = True) -> tuple[Params, State]:
-        leaves = dict(enumerate(optree.tree_leaves(updates)))  # type: ignore[arg-type]
+        found: list[Tensor] = optree.tree_leaves(updates)  # type: ignore[arg-type]
+        leaves = {str(place): leaf for place, leaf in enumerate(found)}
         # A square, unlike a norm, has derivatives of all orders where a tensor is zero; so has the clamped root.
         square = dot(leaves, leaves)
         factor = torch.where(square > max_norm**2, max_norm / square.clamp(min=max_norm**2).sqrt(), 1.0)

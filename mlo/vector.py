@@ -68,6 +68,16 @@ def norm(params: Mapping[str, Tensor]) -> Tensor:
     return result
 
 
+def unit(params: Params) -> tuple[Params, float]:
+    """Return params / |params| and |params|, without overflow or underflow of squares; of zero: zero and 0.0."""
+    largest = max((float(value.abs().max()) for value in params.values() if value.numel()), default=0.0)
+    if largest == 0.0:
+        return params, 0.0
+    scaled_down = {name: value / largest for name, value in params.items()}
+    size = float(norm(scaled_down))
+    return scaled(1 / size, scaled_down), size * largest
+
+
 def ravel(params: Mapping[str, Tensor]) -> Tensor:
     """Return all entries as one vector."""
     return torch.cat([value.reshape(-1) for value in params.values()])

@@ -212,7 +212,6 @@ def test_gradients_per_step(rule, count, K, M):
     assert mlo.Engine(graph).step().gradients == {"L+1": K * M + 1, "3L+1": 3 * K * M + 1}[count]
 
 
-
 @pytest.mark.parametrize("weight", [100.0, 1000.0])
 def test_the_implicit_step_is_right_at_any_lambda(weight):
     graph, values = chain(2, 2, mlo.Proximal(weight, step_size=ETA))

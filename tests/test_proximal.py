@@ -9,7 +9,6 @@ import mlo
 ETA = 0.1
 
 
-
 def engine_over(stages, reads=()):
     def loss(v, batch):
         return v.a**2 + sum(v[name].sum() for name in reads)

@@ -41,7 +41,6 @@ GRAPHS = {
     "a read that skips a level": [[2], [2], [0, 1]],
     "a deeper problem that does not respond": [[1, 2], [0, 2], []],
     "one that does not respond, over one that responds to it": [[1, 2], [0, 2], [3], [2]],
-    "a middle read by the deepest only": [[3], [0], [1], [0, 2]],
     "two nests": [[1, 3], [0, 2], [1], [0, 4], [3]],
 }
 

@@ -231,10 +231,11 @@ RULES = {
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("shape", ["bilevel", "cascade", "min-min-min"])
 def test_implicit_answers_equal_the_implicit_function_theorem(shape, rule):
-    # Started at the stationary points, so that one step is enough, but for differences of a gradient through an answer:
-    # that answer has to be stationary at the shifted points too, and 80 steps leave 0.8^80 = 2e-8 of the way.
+    # With this seed the direct derivative alone is off by 16 % and more. Started at the stationary points, one step is
+    # enough, but for differences of a gradient through an answer: that one has to be stationary at the shifted points
+    # too, and 80 steps leave 0.8^80 = 2e-8 of the way.
     steps = (1, 1, 80) if "differences" in rule and shape == "min-min-min" else 1
-    graph = sine_graph(SHAPES[shape], ["sgd"], steps, 4, [RULES[rule]] * 3, dims=(2, 2, 2))
+    graph = sine_graph(SHAPES[shape], ["sgd"], steps, 7, [RULES[rule]] * 3, dims=(2, 2, 2))
     reference = Stationary(graph)
     found = mlo.hypergradient(graph, of="p0", values=reference.answers())
     assert relative(found, reference.hypergradient()) <= (DIFFERENCES if "differences" in rule else EXACT)

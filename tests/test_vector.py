@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlo.vector import add, axpy, clone, detach, dot, like, norm, ravel, scaled, unravel, zeros_like
+from mlo.vector import add, axpy, clone, detach, dot, like, norm, ravel, scaled, unit, unravel, zeros_like
 
 SHAPES = st.lists(st.lists(st.integers(0, 3), max_size=3).map(tuple), min_size=1, max_size=4)
 TYPES = [torch.float32, torch.float64]
@@ -56,6 +56,15 @@ def test_algebra(shapes, seed, scale):
     assert same(add(left, scaled(-1.0, left)), zeros_like(left))
     assert same(axpy(scale, left, right), {name: right[name] + scale * left[name] for name in left})
     assert same(scaled(scale, left), {name: scale * left[name] for name in left})
+
+
+@given(SHAPES, st.integers(0, 99), st.sampled_from([1e-30, 1.0, 1e30]))
+def test_a_vector_is_its_size_times_a_unit(shapes, seed, scale):
+    params = scaled(scale, draw(shapes, seed, TYPES))
+    direction, size = unit(params)
+    assert float(norm(direction)) == pytest.approx(1.0 if size else 0.0, rel=1e-6)
+    assert all(torch.allclose(size * direction[name], params[name], rtol=1e-5, atol=0) for name in params)
+    assert all(direction[name].dtype == params[name].dtype for name in params)
 
 
 def test_names_are_matched_not_places():

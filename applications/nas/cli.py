@@ -16,7 +16,7 @@ from applications.nas.demo import DemoSettings, demo
 from applications.nas.draw import draw_genotype
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.progress import progress
-from applications.nas.retrain import Training, retrain_seeds
+from applications.nas.retrain import Training, check_fit, retrain_seeds
 from applications.nas.run_folder import (
     GENOTYPE,
     RESULTS,
@@ -141,6 +141,8 @@ def _retrain(words: list[str], console: Console) -> None:
     cell = read_genotype(command.cell if command.cell is not None else command.run)
     gradients = read_cost(command.run) if command.cell is None else None
     tasks = load_tasks(searched.data, searched.seed)
+    for task in tasks:
+        check_fit(cell, task, command.settings)
     trainings: tuple[Training, ...] = ()
     with new_folder(command.out, command.run, "retrain") as folder, progress(console) as begin:
         write_config(folder, command.settings)

@@ -94,7 +94,6 @@ def _search(
     started = time.monotonic()
     jobs = []
     for name, plan in plans.items():
-        (folder / name).mkdir()
         jobs.append(Job(f"search, {name}", search, (plan, folder / name)))
     outcomes = run_jobs(jobs, console, workers=workers)
     console.print(f"searched in {time.monotonic() - started:.0f} s", highlight=False)
@@ -148,8 +147,8 @@ def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]
         f"A small space: {net.nodes} nodes (DARTS has 4), {len(net.primitives)} operations (8), {net.layers} cells "
         f"(8), C = {net.channels} (16), small images. It shows how a search works, not how good a method is.",
         f"One search of each kind (seed {settings.search.seed}), with equally many gradients but for the rounding to "
-        f"whole epochs; retrainings of each cell on each task from scratch, with equal epochs: {seeds}. The spread is "
-        "over retrainings, not over searches.",
+        f"whole epochs. Each cell was retrained from scratch on each task with {seeds} seeds, for equally many epochs: "
+        "the spread is over these, not over searches.",
         *[_verdict(task, contenders) for task in tasks],
     ]
 

@@ -31,6 +31,7 @@ ARCHITECTURE = "architecture"
 """Name of the outermost problem."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Stream = Batches | Sequence[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Learner:
     Attributes:
         name: The task's name; also the name of the problem that trains the weights.
         network: A supernet; its `encoder.` parameters can be tied across learners.
-        train: Batches that the weights are trained on.
+        train: Batches that the weights are trained on; like `valid` anything with a length that can be read again.
         valid: Batches that the architecture is trained on.
         loss: (prediction, target) -> scalar.
         weight: Of its validation loss.
@@ -48,8 +49,8 @@ class Learner:
 
     name: str
     network: nn.Module
-    train: Batches
-    valid: Batches
+    train: Stream
+    valid: Stream
     loss: Loss = cross_entropy
     weight: float = 1.0
 
@@ -67,10 +68,16 @@ def build_graph(
     Returns:
         The graph, with the problem `ARCHITECTURE` outermost.
 
+    Raises:
+        ConfigError: If a task is called like the outermost problem.
+        StabilityError: If an explicit interleaving would diverge.
+
     Source: equations 5 (interleaving) and 10 (multi-task) of Interleaving Learning, with Application to Neural
     Architecture Search (Ban, Xie, 2021); for one task, equations 3 and 4 of DARTS: Differentiable Architecture Search
     (Liu, Simonyan, Yang, 2019).
     """
+    if any(learner.name == ARCHITECTURE for learner in learners):
+        raise mlo.ConfigError(f"no task can be called {ARCHITECTURE!r}, as the outermost problem is: rename its folder")
     rate = cosine(settings.weights, settings.epochs, len(learners[0].train))
     update = sgd(settings.weights, rate)
     lower = [_weights(learner, update, _response(settings.darts)) for learner in learners]
@@ -184,17 +191,18 @@ def _architecture_loss(learners: Sequence[Learner], answers: Mapping[str, str]) 
 class _Together:
     """Batches of several tasks, one of each at a time; a task that ends first begins anew, and the longest decides."""
 
-    def __init__(self, parts: Sequence[Batches]) -> None:
+    def __init__(self, parts: Sequence[Stream]) -> None:
         self._parts = parts
 
-    def state_dict(self) -> list[dict[str, Tensor]]:
-        """Return the places of the parts."""
-        return [part.state_dict() for part in self._parts]
+    def state_dict(self) -> list[dict[str, Tensor] | None]:
+        """Return the places of the parts that have one; a list has not."""
+        return [part.state_dict() if isinstance(part, Batches) else None for part in self._parts]
 
-    def load_state_dict(self, state: list[dict[str, Tensor]]) -> None:
+    def load_state_dict(self, state: list[dict[str, Tensor] | None]) -> None:
         """Go back to places that `state_dict` gave."""
         for part, place in zip(self._parts, state, strict=True):
-            part.load_state_dict(place)
+            if isinstance(part, Batches) and place is not None:
+                part.load_state_dict(place)
 
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:
         streams = [_endless(part) for part in self._parts]
@@ -202,6 +210,6 @@ class _Together:
             yield tuple(next(stream) for stream in streams)
 
 
-def _endless(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(batches: Stream) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         yield from batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -51,7 +52,7 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
         listener = threading.Thread(target=_listen, args=(queue, begin), daemon=True)
         listener.start()
         try:
-            with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+            with ProcessPoolExecutor(workers, context, _begin) as pool:
                 futures = [pool.submit(_call, job, queue) for job in jobs]
                 try:
                     return _results(jobs, futures)
@@ -73,6 +74,12 @@ def _results(jobs: Sequence[Job], futures: Sequence[Future[Any]]) -> list[Any]:
             error.add_note(f"in the job {job.label!r}")
             raise error
     return [future.result() for future in futures]
+
+
+def _begin() -> None:
+    """Prepare a worker: one thread, and Ctrl-C, which reaches it too, ends it without a traceback."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _call(job: Job, queue: Queue[Message | None]) -> Any:

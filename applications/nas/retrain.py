@@ -128,6 +128,16 @@ def test_error(network: nn.Module, task: Task) -> float:
     return 100.0 * wrong / len(task.test)
 
 
+def check_fit(genotype: Genotype, task: Task, settings: RetrainSettings) -> None:
+    """Refuse, before anything is trained, images that the network cannot take.
+
+    Raises:
+        ConfigError: The message says which setting does not go with which size.
+    """
+    with torch.device("meta"), torch.no_grad():  # shapes alone, no numbers
+        _network(genotype, task, settings)(torch.zeros(2, *task.train.shape))
+
+
 def _network(genotype: Genotype, task: Task, settings: RetrainSettings) -> Network:
     return Network(
         genotype,
@@ -146,8 +156,11 @@ def _fit(
     """SGD with momentum and a cosine schedule by epoch."""
     both = _joined(task.train, task.valid).to(_device(network))
     size = min(settings.batch, len(both))
-    batches = Batches(both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment)
-    how = settings.weights
+    single = len(both) % size == 1  # one image alone has no batch statistics
+    batches = Batches(
+        both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment, drop_last=single
+    )
+    how, images = settings.weights, len(both) - single
     optimizer = torch.optim.SGD(network.parameters(), how.lr, momentum=how.momentum, weight_decay=how.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, eta_min=how.min_lr)
     network.train()
@@ -165,9 +178,9 @@ def _fit(
         if not total < float("inf"):
             where = f"task {task.name!r}, seed {seed}, epoch {epoch + 1}"
             raise DivergenceError(f"retraining diverged ({where}): lower weights.lr or weights.clip")
-        metrics.write({"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0]), "loss": total / len(both)})
+        metrics.write({"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0]), "loss": total / images})
         schedule.step()
-        tick(epoch + 1, settings.epochs, f"loss {total / len(both):.3f}")
+        tick(epoch + 1, settings.epochs, f"loss {total / images:.3f}")
 
 
 def _device(network: nn.Module) -> torch.device:

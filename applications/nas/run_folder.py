@@ -110,7 +110,9 @@ def read_genotype(source: str | Path) -> Genotype:
     path = Path(source)
     file = path / GENOTYPE if path.is_dir() else path
     if not file.is_file():
-        why = "the search has not finished" if path.is_dir() else "neither a file nor a published cell"
+        why = "neither a file nor a published cell"
+        if path.is_dir():
+            why = "the search has not finished" if (path / CONFIG).exists() else "that is no folder of a search"
         raise DataError(f"{file}: no genotype there ({why}); published cells are {', '.join(ZOO)}")
     return Genotype.from_json(_read_text(file))
 

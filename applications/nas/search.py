@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from applications.nas.plots import draw_alphas, draw_curves
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_config, write_json, write_text
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
+from applications.nas.space.cell import CELL_TYPES
 from applications.nas.space.genotype import Genotype
 from applications.nas.supernet import Supernet
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
@@ -53,7 +55,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
 
     Args:
         settings: What to search, and how.
-        folder: An empty folder.
+        folder: An empty folder; made, once the request has proved sound, if it does not exist.
         tick: Told how far it is.
 
     Returns:
@@ -73,6 +75,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     alphas = {name: table.to(device) for name, table in drawn.items()}
     graph = build_graph(learners, alphas, settings)
     engine = mlo.Engine(graph, look_ahead=looks_ahead(settings))
+    folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
     write_text(folder / "graph.mmd", graph.to_mermaid() + "\n")
     started = time.monotonic()
@@ -93,6 +96,7 @@ def _learner(settings: SearchSettings, task: Task, index: int, device: torch.dev
         torch.manual_seed(base)
         in_channels = task.train.shape[0]
         network = Supernet(net.space, net.channels, net.layers, len(task.classes), in_channels=in_channels)
+    _check_fit(network, task)
     return Learner(
         task.name,
         network.to(device),
@@ -101,8 +105,24 @@ def _learner(settings: SearchSettings, task: Task, index: int, device: torch.dev
     )
 
 
+def _check_fit(network: Supernet, task: Task) -> None:
+    """Refuse images that are too small for the reductions, before anything is written."""
+    space, shapes = network.space, copy.deepcopy(network).to("meta")
+    with torch.no_grad():  # on shapes alone, no numbers
+        table = torch.zeros(space.edges, len(space.primitives), device="meta")
+        shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
+
+
 def _batches(settings: SearchSettings, task: Task, images: Images, seed: int) -> Batches:
-    return Batches(images, size=settings.batch, seed=seed, mean=task.mean, std=task.std, augment=task.augment)
+    return Batches(
+        images,
+        size=settings.batch,
+        seed=seed,
+        mean=task.mean,
+        std=task.std,
+        augment=task.augment,
+        drop_last=len(images) % settings.batch == 1,  # one image alone has no batch statistics
+    )
 
 
 def _train(

@@ -189,7 +189,8 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
-        _check("search", self, self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _check("search", self, self.epochs >= 1, "epochs must be at least 1")
+        _check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         _check("search", self, 0 <= self.seed <= _LARGEST_SEED, f"seed must be from 0 to {_LARGEST_SEED}")
 
 
@@ -216,7 +217,8 @@ class RetrainSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _check("retrain", self, self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _check("retrain", self, self.epochs >= 1, "epochs must be at least 1")
+        _check("retrain", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         _check("retrain", self, 0 <= self.drop_path < 1, "drop_path must be at least 0 and below 1")
         _check("retrain", self, 0 <= self.auxiliary_weight <= _LARGEST, "auxiliary_weight must not be negative")
         _check("retrain", self, 0 < len(self.seeds) == len(set(self.seeds)), "seeds must be distinct, at least one")

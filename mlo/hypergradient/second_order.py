@@ -21,7 +21,7 @@ from mlo.errors import ConfigError
 from mlo.hypergradient.base import Evaluation, Node, Point
 from mlo.hypergradient.run import filled, own_gradient
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, norm, tensors
+from mlo.vector import Params, Values, axpy, norm, tensors, unit
 
 
 class Linearization(ABC):
@@ -108,17 +108,17 @@ class _DifferenceLinearization(Linearization):
     random: RandomState
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
-        size = float(norm(v))
+        direction, size = unit(v)
         if size == 0.0:
             return {}
-        shift = self._shift() / size
-        plus, minus = self._gradients(v, shift, wanted), self._gradients(v, -shift, wanted)
+        shift = self._shift()
+        plus, minus = self._gradients(direction, shift, wanted), self._gradients(direction, -shift, wanted)
         result = {}
         for name in wanted:
             if name in plus or name in minus:
                 at = self.point.params if name == self.node.name else self.others[name]
                 up, down = filled(plus.get(name), at), filled(minus.get(name), at)
-                result[name] = {key: (up[key] - down[key]) / (2 * shift) for key in up}
+                result[name] = {key: (up[key] - down[key]) * (size / (2 * shift)) for key in up}
         return result
 
     def _shift(self) -> float:
@@ -129,8 +129,8 @@ class _DifferenceLinearization(Linearization):
         noise = eps ** ((2 / 3) ** self.node.differences)
         return float(noise ** (1 / 3)) * max(1.0, float(norm(self.point.params)))
 
-    def _gradients(self, v: Params, shift: float, wanted: Sequence[str]) -> dict[str, Params]:
-        at = replace(self.point, params=axpy(shift, v, self.point.params))
+    def _gradients(self, direction: Params, shift: float, wanted: Sequence[str]) -> dict[str, Params]:
+        at = replace(self.point, params=axpy(shift, direction, self.point.params))
         with replayed(self.random):
             return self.node.gradient(at, self.others, wanted, stationary=self.stationary).parts
 
@@ -140,7 +140,8 @@ class FiniteDifference(AbstractProduct):
     """P(v) ~ (grad F(x + h v) - grad F(x - h v)) / 2h with h = epsilon / |v|: two gradients, no graph kept.
 
     Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place. Both
-    sides solve the answers inside anew, so that an implicit one needs enough steps to be stationary there too.
+    sides solve the answers inside anew, so that an implicit one needs enough steps to be stationary there too, and a
+    first-order one that is solved (steps > 0) moves, which `Exact` does not see.
 
     Attributes:
         epsilon: The length of the perturbation h v. None chooses noise^(1/3) * max(1, |x|), which balances truncation

@@ -48,6 +48,14 @@ def close(found, truth, tolerance):
     return float((gap - size).norm()) <= tolerance * float(size.norm())
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_products_scale_with_the_direction(scale):
+    # In float32 the square of such a direction is zero or infinite.
+    w, z, v = (randn(3, seed=seed, dtype=torch.float32) for seed in range(3))
+    scaled, plain = product(FD, node(w, z), scale * v), product(FD, node(w, z), v)
+    assert close({name: part / scale for name, part in scaled.items()}, plain, 1e-3)
+
+
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 99), st.floats(-6, 6))
 def test_products_equal_the_dense_hessian(n, m, seed, exponent):
     w, z, v = randn(n, seed=seed), randn(m, seed=seed + 1), 10**exponent * randn(n, seed=seed + 2)

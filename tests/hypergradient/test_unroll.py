@@ -228,3 +228,11 @@ def test_nothing_is_changed(product):
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(value, before[key]) for key, value in engine.values["w"].items())
     assert all(torch.equal(value, net_before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("product", [mlo.Exact(), mlo.FiniteDifference()])
+def test_buffers_move_once_for_each_step(product):
+    # Not for the other gradients: the two sides of each difference, and the evaluations of the problem above.
+    engine = mlo.Engine(net_graph(product)[0])
+    engine.step()
+    assert int(engine.export("w").norm.num_batches_tracked) == 3

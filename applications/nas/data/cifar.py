@@ -66,8 +66,8 @@ def _read(root: Path, classes: int, *, train: bool, download: bool) -> tuple[Ima
         data = source(str(root), train=train, download=download)
     except (RuntimeError, OSError, EOFError) as error:
         raise DataError(
-            f"{root / source.base_folder}: no complete CIFAR-{classes} here ({error}): pass download=True, or unpack "
-            f"{source.url} into {root}"
+            f"{root / source.base_folder}: no complete CIFAR-{classes} here ({error}): pass --data.download or "
+            f"download=True, or unpack {source.url} into {root}"
         ) from error
     pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
     return Images(pixels, torch.tensor(data.targets, dtype=torch.int64)), tuple(data.classes)
