@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from mlo.errors import ConfigError, DataError, GraphError, MLOError
-from mlo.gradient import check_trace, checked_gradient, checked_graph, recording
+from mlo.gradient import checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
-from mlo.hypergradient.run import run
+from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
 from mlo.problem import Problem
-from mlo.solve import Context, ProblemNode, Tally, total_gradient
+from mlo.solve import Context, ProblemNode, Tally, total_gradient, with_answer
 from mlo.update import detach_state
 from mlo.vector import Params, clone, detach, norm
 
@@ -114,8 +114,8 @@ class Engine:
         traces: dict[str, Trace] = {}
         for name in self.graph.solved_before(self._top.name):
             traces[name] = run(ProblemNode(context, name))
-            check_trace(name, traces[name])
-            context = _after(context, name, traces[name])
+            check_finite(name, traces[name])
+            context = with_answer(context, name, traces[name])
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = checked_gradient(context, self._top.name, solved)
         top = self._moved(context, gradient)
@@ -141,8 +141,8 @@ class Engine:
         context, traces = context.with_values({self._top.name: top}), {}
         for name in self.graph.responders(self._top.name):
             traces[name] = run(ProblemNode(context, name))
-            check_trace(name, traces[name])
-            context = _after(context, name, traces[name])
+            check_finite(name, traces[name])
+            context = with_answer(context, name, traces[name])
         return traces
 
     def _commit(self, top: Params, state: Any, buffers: Params, traces: Mapping[str, Trace]) -> None:
@@ -190,12 +190,6 @@ class _Feed:
             cure = "declare something that can be read again, such as a list or a DataLoader"
             raise DataError(f"problem {self._name!r}: its batches are used up: {cure}")
         raise DataError(f"problem {self._name!r}: its batches are empty")
-
-
-def _after(context: Context, name: str, trace: Trace) -> Context:
-    """Return the context after a solve."""
-    buffers = {**context.buffers, name: trace.end.buffers}
-    return replace(context.with_values({name: detach(trace.end.params)}), buffers=buffers)
 
 
 def _trainable_top(graph: ProblemGraph) -> Problem:

@@ -12,12 +12,11 @@ import torch
 
 from mlo.errors import DataError, DivergenceError, GraphError, LossError
 from mlo.graph import ProblemGraph
-from mlo.hypergradient.base import Trace
-from mlo.hypergradient.run import run
+from mlo.hypergradient.run import check_finite, run
 from mlo.problem import Problem
 from mlo.rng import preserved
-from mlo.solve import Context, ProblemNode, Solved, total_gradient
-from mlo.vector import Params, zeros_like
+from mlo.solve import Context, ProblemNode, Solved, total_gradient, with_answer
+from mlo.vector import Params, not_finite, zeros_like
 
 
 def hypergradient(
@@ -76,7 +75,7 @@ def prepared(graph: ProblemGraph, of: str, values: Mapping[str, Any], batches: M
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
     context = make_context(graph, values, batches)
     for name in graph.solved_before(of):
-        context = context.with_values({name: run(ProblemNode(context, name)).answer})
+        context = with_answer(context, name, run(ProblemNode(context, name)))
     return context
 
 
@@ -140,7 +139,7 @@ def _place_kept(batches: Iterable[Any]) -> Iterator[None]:
 def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
     """Return the derivative of `of`, or raise naming what is not finite or not there."""
     for name, trace in solved.traces.items():
-        check_trace(name, trace)
+        check_finite(name, trace)
     loss = float(solved.seen.loss)
     if not math.isfinite(loss):
         raise DivergenceError(f"the loss of problem {of!r} is {loss}: check its batch and step sizes")
@@ -150,22 +149,10 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
         cause = "neither directly nor through an answer: check its reads, and theirs, and look for .detach() or .item()"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
-    for key, value in gradient.items():
-        if not bool(torch.isfinite(value).all()):
-            raise DivergenceError(_explain(of, key, list(solved.traces)))
+    culprit = not_finite(gradient)
+    if culprit is not None:
+        raise DivergenceError(_explain(of, culprit, list(solved.traces)))
     return gradient
-
-
-def check_trace(name: str, trace: Trace) -> None:
-    """Raise `DivergenceError` if a solve met or ended in something not finite."""
-    for step, loss in enumerate(trace.losses):
-        if not math.isfinite(float(loss)):
-            cure = "lower its step size, or check its batch"
-            raise DivergenceError(f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve: {cure}")
-    for key, value in trace.answer.items():
-        if not bool(torch.isfinite(value).all()):
-            steps = len(trace.losses)
-            raise DivergenceError(f"problem {name!r}: {key!r} is not finite after {steps} steps: lower its step size")
 
 
 def _explain(of: str, key: str, through: list[str]) -> str:

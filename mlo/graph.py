@@ -42,8 +42,12 @@ class ProblemGraph:
         _check_reads(self.problems, self._position)
         self._readers = {name: [p.name for p in self.problems if name in p.dependencies] for name in self._position}
         self._responders = {name: self._reachable(name) for name in self._position}
-        self._inputs = {name: self._find_inputs(name) for name in self._position}
+        followed = {name: self._follow(name) for name in self._position}
+        self._inputs = {name: ends for name, (_, ends) in followed.items()}
         self._responders = {name: self.order(found) for name, found in self._responders.items()}
+        self._inside = {name: tuple(q for q in self._responders[name] if q in followed[name][0]) for name in followed}
+        for problem in self.problems:
+            _check_update_reads(problem, self._responders[problem.name])
         for name in {deeper for found in self._responders.values() for deeper in found}:
             _check_solvable(self[name])
 
@@ -71,6 +75,10 @@ class ProblemGraph:
     def responders(self, name: str) -> tuple[str, ...]:
         """Return the problems that respond to `name`, in the order in which they are solved inside its step."""
         return self._responders[self[name].name]
+
+    def inside(self, name: str) -> tuple[str, ...]:
+        """Return, in solving order, the responders to `name` on whose answers its own objective depends."""
+        return self._inside[self[name].name]
 
     def inputs(self, name: str) -> tuple[str, ...]:
         """Return the problems on whose final values the answer of `name` depends."""
@@ -107,22 +115,23 @@ class ProblemGraph:
                     frontier.append(reader)
         return tuple(found)
 
-    def _find_inputs(self, name: str) -> tuple[str, ...]:
-        inside, found = [name], dict[str, None]()
-        for q in inside:  # grows while it is gone through
+    def _follow(self, name: str) -> tuple[set[str], tuple[str, ...]]:
+        """Follow reads from `name` through its responders; return those on the way, and the inputs where it ends."""
+        way, ends = [name], dict[str, None]()
+        for q in way:  # grows while it is gone through
             for other in self[q].dependencies:
                 if other not in self._responders[name]:
-                    found[other] = None
-                elif other not in inside:
-                    inside.append(other)
-        found.pop(name, None)
-        return tuple(found)
+                    ends[other] = None
+                elif other not in way:
+                    way.append(other)
+        ends.pop(name, None)
+        return set(way[1:]), tuple(ends)
 
     def describe(self) -> str:
         """Return the graph as text, one problem a line."""
         rows = []
         for problem in self.problems:
-            inner = ", ".join(self._responders[problem.name]) or "nothing"
+            inner = ", ".join(self._inside[problem.name]) or "nothing"
             reads = ", ".join(problem.dependencies) or "nothing"
             rows.append(f"{problem.name}: reads {reads}; solves inside its step: {inner}; {problem.response}")
         return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
@@ -170,6 +179,16 @@ def _check_reads(problems: Sequence[Problem], positions: Mapping[str, int]) -> N
                 )
             if read not in positions:
                 raise GraphError(f"problem {problem.name!r} reads {read!r}, not in the graph; its problems: {known}")
+
+
+def _check_update_reads(problem: Problem, responders: Sequence[str]) -> None:
+    """Refuse an update that needs an answer which moves with the variable that is being updated."""
+    for read in problem.rule.reads if problem.rule is not None else ():
+        if read in responders:
+            raise GraphError(
+                f"the update of problem {problem.name!r} reads {read!r}, which responds to {problem.name!r} and is "
+                f"solved inside its step: {read!r}, and what it reads, must not read {problem.name!r}"
+            )
 
 
 def _check_update(problem: Problem) -> None:

@@ -93,7 +93,7 @@ class ProblemNode(Node):
         """Return the total gradient of the problem's objective."""
         buffers = {**self.context.buffers, self.name: point.buffers}
         context = replace(self.context.with_values({**others, self.name: point.params}), buffers=buffers)
-        inside = _inside(context.graph, self.name)
+        inside = context.graph.inside(self.name)
         return total_gradient(
             context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=inside
         ).seen
@@ -116,7 +116,7 @@ class ProblemNode(Node):
         """Return the most finite differences that are nested in the pullbacks through one responder."""
         graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)
         for name in reversed(graph.names):
-            inner = [graph[q].response.differences(nested[q]) for q in _inside(graph, name)]
+            inner = [graph[q].response.differences(nested[q]) for q in graph.inside(name)]
             nested[name] = max(inner, default=0)
         return nested[self.name]
 
@@ -142,20 +142,12 @@ def objective(context: Context, name: str) -> Tensor:
     The result carries its history from every value in `context` that requires a gradient, through all solves.
     """
     with torch.enable_grad():
-        for responder in context.graph.responders(name):
+        for responder in context.graph.inside(name):
             _, trace = solve(context, responder, differentiable=True)
-            context = _with_answer(context, responder, trace)
+            context = with_answer(context, responder, trace)
         buffers = {key: value.clone() for key, value in context.buffers[name].items()}
         present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
         return _call_loss(context, name, present, buffers)
-
-
-def _inside(graph: ProblemGraph, name: str) -> tuple[str, ...]:
-    """Return, in solving order, the responders to `name` on whose answers its objective depends."""
-    responders, found = graph.responders(name), [name]
-    for q in found:  # grows while it is gone through
-        found += [other for other in graph[q].dependencies if other in responders and other not in found]
-    return tuple(q for q in responders if q in found)
 
 
 def total_gradient(
@@ -181,7 +173,7 @@ def total_gradient(
     for responder in context.graph.responders(name) if inside is None else inside:
         node, trace = solve(context, responder, differentiable=differentiable)
         nodes.append((node, trace))
-        context = _with_answer(context, responder, trace)
+        context = with_answer(context, responder, trace)
     useful = _useful(nodes, wrt)
     seen = _own_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
@@ -199,7 +191,8 @@ def total_gradient(
     return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions)
 
 
-def _with_answer(context: Context, name: str, trace: Trace) -> Context:
+def with_answer(context: Context, name: str, trace: Trace) -> Context:
+    """Return the context after a problem was solved: its answer, and its buffers as the solve left them."""
     buffers = {**context.buffers, name: trace.end.buffers}
     return replace(context.with_values({name: trace.answer}), buffers=buffers)
 
@@ -241,8 +234,18 @@ def _call_loss(context: Context, name: str, present: Values, buffers: Params) ->
         # Reading a module must not change its buffers: they belong to the problem that trains it.
         own = buffers if other == name else {key: value.clone() for key, value in context.buffers[other].items()}
         shown[other] = graph[other].kind.present(present[other], own)
+    versions = _versions(present)
     loss = problem.loss(View(name, shown), context.batches.get(name))
+    for other, version in _versions(present).items():
+        if version != versions[other]:
+            what = f"the loss of problem {name!r} changed {other!r} in place"
+            raise LossError(f"{what}: make a copy first, e.g. v.{other}.clone()")
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
     return loss
+
+
+def _versions(values: Values) -> dict[str, int]:
+    """Return a number for each problem that grows whenever one of its tensors is changed in place."""
+    return {name: sum(value._version for value in params.values()) for name, params in values.items()}

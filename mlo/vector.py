@@ -68,9 +68,17 @@ def norm(params: Mapping[str, Tensor]) -> Tensor:
     return result
 
 
+def not_finite(params: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with NaN or infinity in it, None if there is none."""
+    if bool(torch.isfinite(norm(params))):  # one look at the device, where all is well
+        return None
+    return next((name for name, value in params.items() if not bool(torch.isfinite(value).all())), None)
+
+
 def unit(params: Params) -> tuple[Params, float]:
     """Return params / |params| and |params|, without overflow or underflow of squares; of zero: zero and 0.0."""
-    largest = max((float(value.abs().max()) for value in params.values() if value.numel()), default=0.0)
+    filled = [value for value in tensors(params) if value.numel()]
+    largest = float(torch.stack(list(torch._foreach_norm(filled, float("inf")))).max()) if filled else 0.0
     if largest == 0.0:
         return params, 0.0
     scaled_down = {name: value / largest for name, value in params.items()}

@@ -141,13 +141,14 @@ def _conclude(settings: DemoSettings, contenders: Sequence[Contender], folder: P
 
 def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]:
     """Say what was compared, and read the verdict off the numbers."""
-    net, seeds = settings.search.supernet, len(settings.retrain.seeds)
+    net, count = settings.search.supernet, len(settings.retrain.seeds)
+    seeds = f"{count} seeds" if count > 1 else "one seed"
     tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
     return [
         f"A small space: {net.nodes} nodes (DARTS has 4), {len(net.primitives)} operations (8), {net.layers} cells "
         f"(8), C = {net.channels} (16), small images. It shows how a search works, not how good a method is.",
         f"One search of each kind (seed {settings.search.seed}), with equally many gradients but for the rounding to "
-        f"whole epochs. Each cell was retrained from scratch on each task with {seeds} seeds, for equally many epochs: "
+        f"whole epochs. Each cell was retrained from scratch on each task with {seeds}, for equally many epochs: "
         "the spread is over these, not over searches.",
         *[_verdict(task, contenders) for task in tasks],
     ]

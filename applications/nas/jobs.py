@@ -57,7 +57,7 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
                 try:
                     return _results(jobs, futures)
                 except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    pool.shutdown(cancel_futures=True)
                     raise
         finally:
             queue.put(None)

@@ -10,11 +10,12 @@ from torch import Tensor
 from mlo.errors import DivergenceError
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.root import attach_root, root_vjp
-from mlo.hypergradient.run import filled, own_gradient, run
+from mlo.hypergradient.run import check_finite, filled, own_gradient, run
 from mlo.hypergradient.second_order import AbstractProduct, Exact
 from mlo.linear.base import AbstractLinearSolver, LinearSolution, failed
 from mlo.linear.cg import CG
-from mlo.vector import Params, Values, ravel, scaled, unravel, zeros_like
+from mlo.rng import RandomState, replayed
+from mlo.vector import Params, Values, not_finite, ravel, scaled, unravel, zeros_like
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,11 @@ class Implicit(AbstractResponse):
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Run the optimizer, then, if asked to, tie its end to the inputs as the root that it stands for."""
         trace = run(node)
-        others = node.read()
+        system = _System(node, trace.end, node.read())
         if not differentiable:
-            return replace(trace, record=others)
-        system = _System(node, trace.end, others)
+            return replace(trace, record=system)
         root = attach_root(system.residual, self.solver, ravel(trace.end.params), system.inputs)
-        return replace(trace, answer=unravel(root, trace.end.params), record=others)
+        return replace(trace, answer=unravel(root, trace.end.params), record=system)
 
     def differences(self, below: int) -> int:
         """Return how many finite differences are nested in a pullback."""
@@ -55,18 +55,19 @@ class Implicit(AbstractResponse):
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
         """Solve for the adjoint, then take one product."""
-        others: Values = trace.record
+        system: _System = trace.record
         if differentiable or isinstance(self.product, Exact):
-            system = _System(node, trace.end, others)
             x, c = ravel(trace.answer), ravel(cotangent)
             parts, solution = root_vjp(
                 system.residual, self.solver, x, system.inputs, c, differentiable=differentiable
             )
             result = system.named(parts, wanted)
         else:
-            result, solution = self._by_differences(node, trace.end, others, cotangent, wanted)
+            with replayed(system.random):
+                result, solution = self._by_differences(node, trace.end, system.others, cotangent, wanted)
         if failed(solution):
-            raise DivergenceError(_explain(node.name, solution))
+            check_finite(node.name, trace)
+            raise DivergenceError(_explain(node.name, cotangent, solution))
         return Pullback(result, solution)
 
     def _by_differences(
@@ -87,22 +88,25 @@ class _System:
     """The equation G(x, z) = 0 in the form that `root` works with: one vector, and a tuple of tensors."""
 
     def __init__(self, node: Node, end: Point, others: Values) -> None:
-        self._node, self._end, self._others = node, end, others
+        self._node, self._end, self.others = node, end, others
+        # Every evaluation of G sees the same dropout masks: otherwise it is another function each time.
+        self.random = RandomState.capture()
         self.inputs: tuple[Tensor, ...] = tuple(value for params in others.values() for value in params.values())
 
     def residual(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Return G as a vector."""
         remaining = iter(inputs)
-        others = {name: {key: next(remaining) for key in params} for name, params in self._others.items()}
+        others = {name: {key: next(remaining) for key in params} for name, params in self.others.items()}
         at = replace(self._end, params=unravel(x, self._end.params))
         node = self._node
-        seen = node.gradient(at, others, (node.name,), differentiable=True, stationary=True)
+        with replayed(self.random):
+            seen = node.gradient(at, others, (node.name,), differentiable=True, stationary=True)
         return ravel(own_gradient(seen, node))
 
     def named(self, parts: list[Tensor | None], wanted: Sequence[str]) -> dict[str, Params]:
         """Group the cotangents on `inputs` by problem."""
         remaining, result = iter(parts), {}
-        for name, params in self._others.items():
+        for name, params in self.others.items():
             found = {key: next(remaining) for key in params}
             if name in wanted and any(value is not None for value in found.values()):
                 zero = zeros_like(params)
@@ -110,7 +114,9 @@ class _System:
         return result
 
 
-def _explain(name: str, solution: LinearSolution) -> str:
+def _explain(name: str, cotangent: Params, solution: LinearSolution) -> str:
+    if not_finite(cotangent) is not None:
+        return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
     found = f"relative residual {solution.residual:.1e} after {solution.iterations} products, smallest curvature"
     cure = "check that its loss has a strict minimum there, add curvature (a ridge term), or try another solver"
     what = f"problem {name!r}: the linear solve of its implicit response failed"

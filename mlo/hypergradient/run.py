@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from mlo.errors import LossError
+from mlo.errors import DivergenceError, LossError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.update import detach_state
-from mlo.vector import Params, Values, detach, norm, zeros_like
+from mlo.vector import Params, Values, detach, norm, not_finite, zeros_like
 
 
 def run(node: Node) -> Trace:
@@ -21,6 +23,18 @@ def run(node: Node) -> Trace:
         size = norm(gradient)
         point = advance(node, point, gradient, others, seen.buffers)
     return Trace(point.params, point, tuple(losses), size)
+
+
+def check_finite(name: str, trace: Trace) -> None:
+    """Raise `DivergenceError` if the solve of problem `name` met or ended in something not finite."""
+    for step, loss in enumerate(trace.losses):
+        if not math.isfinite(float(loss)):
+            cure = "lower its step size, or check its batch"
+            raise DivergenceError(f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve: {cure}")
+    culprit = not_finite(trace.answer)
+    if culprit is not None:
+        after = f"after {len(trace.losses)} steps: lower its step size"
+        raise DivergenceError(f"problem {name!r}: {culprit!r} is not finite {after}")
 
 
 def advance(node: Node, point: Point, gradient: Params, others: Values, buffers: Params) -> Point:

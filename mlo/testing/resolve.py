@@ -43,7 +43,8 @@ def ours(context: Context, of: str) -> Params:
 def along(context: Context, of: str, gradient: Params, direction: Params, rtol: float) -> Reference:
     """Compare `gradient` with central differences along one direction."""
     at = context.values[of]
-    eps = max(torch.finfo(value.dtype).eps for value in at.values())
+    moved = [at, *(context.values[name] for name in context.graph.responders(of))]
+    eps = max(torch.finfo(value.dtype).eps for params in moved for value in params.values())
     # Central differences: truncation grows as h^2, rounding as eps / h; their sum is least near eps^(1/3).
     h = eps ** (1 / 3) * max(1.0, float(norm(at)))
     up, down = (float(resolved(context, of, axpy(sign * h, direction, at))) for sign in (1.0, -1.0))

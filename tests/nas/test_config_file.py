@@ -137,7 +137,7 @@ def test_the_settings_of_another_command_are_refused_by_their_kind() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "epochs: 3", "[" * 100_000, '{"epochs": ' + "1" * 5000 + "}"])
 def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="^here is not JSON"):
+    with pytest.raises(ConfigError, match=r"^here is not JSON"):
         from_json(SearchSettings, text, "here")
 
 

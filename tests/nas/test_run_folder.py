@@ -71,11 +71,16 @@ def test_a_run_that_wrote_nothing_leaves_nothing(error: BaseException, tmp_path:
 
 def test_a_run_that_fails_keeps_what_it_wrote_and_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    for wanted in (tmp_path / "run", tmp_path / "mine"):
-        with pytest.raises(ConfigError), new_folder(wanted, tmp_path, "x") as folder:
-            if folder.name == "run":
-                (folder / "metrics.csv").write_text("step\n")
+
+    def fail(name: str, *, text: str) -> None:
+        with new_folder(tmp_path / name, tmp_path, "x") as folder:
+            if text:
+                (folder / "metrics.csv").write_text(text)
             raise ConfigError("no")
+
+    for name, text in (("run", "step"), ("mine", "")):
+        with pytest.raises(ConfigError):
+            fail(name, text=text)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["metrics.csv", "mine", "run"]
 
 
