@@ -150,16 +150,12 @@ def _network(genotype: Genotype, task: Task, settings: RetrainSettings) -> Netwo
     )
 
 
-def _fit(
-    network: Network, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick
-) -> None:
+def _fit(network: Network, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick) -> None:
     """SGD with momentum and a cosine schedule by epoch."""
     both = _joined(task.train, task.valid).to(_device(network))
     size = min(settings.batch, len(both))
     single = len(both) % size == 1  # one image alone has no batch statistics
-    batches = Batches(
-        both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment, drop_last=single
-    )
+    batches = Batches(both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment, drop_last=single)
     how, images = settings.weights, len(both) - single
     optimizer = torch.optim.SGD(network.parameters(), how.lr, momentum=how.momentum, weight_decay=how.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, eta_min=how.min_lr)

@@ -144,7 +144,7 @@ def _environment() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return {**found, "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"}
+    return {**found, "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
 
 
 class MetricsFile:

@@ -194,7 +194,7 @@ def _explain(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOut
         "| file | what it is |",
         "|---|---|",
         "| config.json | every setting; `mlo-nas search --config config.json` repeats the search |",
-        "| environment.json | versions and device |",
+        "| environment.json | versions and hardware |",
         "| graph.mmd | the problem graph, in Mermaid |",
         "| metrics.csv | losses, gradient norms and learning rate of each step |",
         "| genotypes.json | the cell after each epoch, with the skip connections of both its parts |",

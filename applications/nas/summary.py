@@ -54,7 +54,8 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def rows(contenders: Sequence[Contender]) -> list[list[str]]:
     """Return a header and one row for each contender."""
     tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
-    header = ["cell", *(f"{task}: test error %" for task in tasks), "parameters", "skips", "search gradients"]
+    errors = [f"{task}: test error %" for task in tasks]
+    header = ["cell", *errors, f"{tasks[0]}: parameters", "skips", "search gradients"]
     found = [header]
     for one in contenders:
         errors = [mean_and_spread(one.errors(task)) for task in tasks]

@@ -114,7 +114,7 @@ def test_settings_are_read_from_a_folder_or_a_file(tmp_path: Path) -> None:
     write_config(tmp_path, settings)
     assert read_search_settings(tmp_path) == read_search_settings(tmp_path / "config.json") == settings
     environment = json.loads((tmp_path / "environment.json").read_text())
-    assert {"python", "torch", "torchopt", "device", "mlo-torch"} <= set(environment)
+    assert {"python", "torch", "torchopt", "gpu", "mlo-torch"} <= set(environment)
 
 
 @pytest.mark.parametrize(

@@ -167,15 +167,16 @@ def test_a_huge_learning_rate_is_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("form", [MultiTask(), Interleaving()], ids=str)
+@pytest.mark.parametrize(("form", "looks_ahead"), [(MultiTask(), True), (Interleaving(), False)], ids=str)
 def test_statistics_of_supernets_stay_finite(
-    form: Formulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: Formulation, looks_ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines: list[mlo.Engine] = []
     run = mlo.Engine.run
     monkeypatch.setattr(mlo.Engine, "run", lambda engine, steps: (engines.append(engine), run(engine, steps))[1])
-    search(replace(SETTINGS, formulation=form), tmp_path)
+    search(replace(SETTINGS, formulation=form, darts=DartsSettings("exact")), tmp_path)
     engine = engines[0]
+    assert engine.look_ahead == looks_ahead
     for name in engine.graph.names[1:]:
         network = engine.export(name)
         means = [value for key, value in network.named_buffers() if key.endswith("running_mean")]
