@@ -1,7 +1,18 @@
 """`python -m applications.nas` is `mlo-nas`."""
 
+import os
 import sys
 
-from applications.nas.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line of this process; see `applications.nas.cli.main`."""
+    # Threads that spin while they wait make small operations many times slower. OpenMP reads this when torch is first
+    # imported, so it is set before anything that imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from applications.nas.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

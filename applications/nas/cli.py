@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,8 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if it succeeded, 2 if the request or the data was at fault; then one line says what and what to do.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads that spin while they wait make small operations many times slower; must be set before torch starts any.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE.format(search=", ".join(SEARCH), retrain=", ".join(RETRAIN)))
         return 0
@@ -153,7 +150,8 @@ def _retrain(words: list[str], console: Console) -> None:
             trainings += retrain_seeds(*arguments, tick)
     result = [Contender(command.cell or command.run.resolve().name, cell, gradients, trainings)]
     write_json(folder / RESULTS, as_json(result))
-    write_text(folder / "README.md", f"# Retraining\n\n{as_markdown(result)}")
+    source = f"The cell {result[0].name}, on the data and the split of the search in {command.run.resolve()}."
+    write_text(folder / "README.md", f"# Retraining\n\n{source}\n\n{as_markdown(result)}")
     console.print(as_table(result))
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
 
@@ -228,6 +226,3 @@ def _parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...]
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
 
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -145,6 +145,7 @@ def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]
     seeds = f"{count} seeds" if count > 1 else "one seed"
     tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
     return [
+        "Errors are on test images that neither search nor retraining saw.",
         f"A small space: {net.nodes} nodes (DARTS has 4), {len(net.primitives)} operations (8), {net.layers} cells "
         f"(8), C = {net.channels} (16), small images. It shows how a search works, not how good a method is.",
         f"One search of each kind (seed {settings.search.seed}), with equally many gradients but for the rounding to "

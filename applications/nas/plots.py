@@ -24,7 +24,7 @@ def draw_curves(
 
     Args:
         rows: What was logged, each row with a "step"; a row may lack other columns, which are then passed over.
-        series: For each panel, by title, the columns that it shows.
+        series: For each panel, by title, the columns that it shows; a label is what follows the last slash.
         path_stem: Path of the files, without suffix.
 
     Returns:
@@ -103,7 +103,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, columns
         axes.plot(
             [step for step, _ in points],
             [value for _, value in points],
-            label=column,
+            label=column.rpartition("/")[2],
             color=COLOURS[index % len(COLOURS)],
             linestyle=_LINES[index // len(COLOURS) % len(_LINES)],
             linewidth=1.5,
@@ -117,7 +117,17 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, columns
     axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)
     bare(axes)
     if list(columns) != [title]:
-        axes.legend(fontsize=7.5, frameon=False, labelcolor=INK, handlelength=1.6)
+        # Below the panel, where it hides no line.
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.28),
+            ncols=min(3, len(columns)),
+            fontsize=7,
+            frameon=False,
+            labelcolor=INK,
+            handlelength=1.6,
+            columnspacing=1.0,
+        )
 
 
 def _heat_map(

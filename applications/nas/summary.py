@@ -54,7 +54,7 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def rows(contenders: Sequence[Contender]) -> list[list[str]]:
     """Return a header and one row for each contender."""
     tasks = list(dict.fromkeys(training.task for training in contenders[0].trainings))
-    errors = [f"{task}: test error %" for task in tasks]
+    errors = [f"{task}: error %" for task in tasks]
     header = ["cell", *errors, f"{tasks[0]}: parameters", "skips", "search gradients"]
     found = [header]
     for one in contenders:
@@ -69,7 +69,8 @@ def as_table(contenders: Sequence[Contender]) -> Table:
     header, *body = rows(contenders)
     table = Table()
     for column in header:
-        table.add_column(column, justify="left" if column == "cell" else "right", overflow="fold")
+        first = column == "cell"
+        table.add_column(column, justify="left" if first else "right", no_wrap=first, overflow="fold")
     for row in body:
         table.add_row(*row)
     return table

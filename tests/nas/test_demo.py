@@ -130,8 +130,9 @@ def test_verdicts(errors: dict[str, list[float]], verdict: str) -> None:
 
 
 def test_notes_say_how_small_it_is() -> None:
-    first, second, _ = _notes(DemoSettings(), contenders(a=[1.0, 2.0], b=[1.0, 2.0]))
+    seen, first, second, _ = _notes(DemoSettings(), contenders(a=[1.0, 2.0], b=[1.0, 2.0]))
     assert "2 nodes (DARTS has 4), 5 operations (8), 3 cells (8), C = 4 (16)" in first
+    assert "test images" in seen
     assert "(seed 0)" in second
     assert "3 seeds" in second
 

@@ -40,7 +40,7 @@ def test_mean_and_spread(values: list[float], text: str) -> None:
 
 def test_rows() -> None:
     assert rows(PAIR) == [
-        ["cell", "a: test error %", "bb: test error %", "a: parameters", "skips", "search gradients"],
+        ["cell", "a: error %", "bb: error %", "a: parameters", "skips", "search gradients"],
         ["mine", "2.00 ± 1.00 (n=3)", "4.00", "1,001", "5", "12,345"],
         ["theirs", "0.00 ± 0.00 (n=2)", "-", "1,001", "5", "-"],
     ]
