@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from mlo.context import Context, Tally
 from mlo.errors import ConfigError, DataError, GraphError, MLOError
 from mlo.gradient import checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
-from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
 from mlo.problem import Problem
-from mlo.solve import Context, ProblemNode, Tally, total_gradient, with_answer
+from mlo.solve import ProblemNode, settle, total_gradient
 from mlo.update import detach_state
 from mlo.vector import Params, clone, detach, norm
 
@@ -29,7 +29,8 @@ class Report:
         losses: The loss of each problem: for a solved one before its last update, for the outermost before its update.
         norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
         solves: The linear solve of each problem with an implicit response, in this step.
-        gradients: Gradients of a single loss that the step took.
+        gradients: Gradients of one problem's loss that the step took; second-order products by double backward are not
+            among them.
     """
 
     step: int
@@ -82,7 +83,7 @@ class Engine:
         return self.graph[name].kind.export(self._params[name], self._buffers[name])
 
     def run(self, steps: int) -> Iterator[Report]:
-        """Make `steps` outer steps, yielding a report after each.
+        """Make `steps` outer steps, yielding a report after each; a step is made when its report is asked for.
 
         Args:
             steps: How many.
@@ -111,11 +112,7 @@ class Engine:
 
     def _step(self) -> Report:
         context = self._context()
-        traces: dict[str, Trace] = {}
-        for name in self.graph.solved_before(self._top.name):
-            traces[name] = run(ProblemNode(context, name))
-            check_finite(name, traces[name])
-            context = with_answer(context, name, traces[name])
+        context, traces = settle(context, self.graph.solved_before(self._top.name))
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = checked_gradient(context, self._top.name, solved)
         top = self._moved(context, gradient)
@@ -138,11 +135,7 @@ class Engine:
 
     def _retrained(self, context: Context, top: Params) -> dict[str, Trace]:
         """Solve the responding problems for real, from where they stood, at the new outer value."""
-        context, traces = context.with_values({self._top.name: top}), {}
-        for name in self.graph.responders(self._top.name):
-            traces[name] = run(ProblemNode(context, name))
-            check_finite(name, traces[name])
-            context = with_answer(context, name, traces[name])
+        _, traces = settle(context.with_values({self._top.name: top}), self.graph.responders(self._top.name))
         return traces
 
     def _commit(self, top: Params, state: Any, buffers: Params, traces: Mapping[str, Trace]) -> None:
@@ -194,6 +187,10 @@ class _Feed:
 
 def _trainable_top(graph: ProblemGraph) -> Problem:
     top = graph.problems[0]
+    for problem in graph.problems[1:]:
+        if problem.rule is not None and problem.steps == 0:
+            cure = "give it steps >= 1, or update=None if its value is to stay"
+            raise GraphError(f"problem {problem.name!r} has an update but steps=0 and would never be trained: {cure}")
     if top.rule is None:
         raise GraphError(f"the outermost problem {top.name!r} has no update: give it one, such as torchopt.adam(1e-2)")
     if top.steps != 1:

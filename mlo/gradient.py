@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from mlo.context import Context
 from mlo.errors import DataError, DivergenceError, GraphError, LossError
 from mlo.graph import ProblemGraph
-from mlo.hypergradient.run import check_finite, run
+from mlo.hypergradient.run import check_finite
 from mlo.problem import Problem
 from mlo.rng import preserved
-from mlo.solve import Context, ProblemNode, Solved, total_gradient, with_answer
+from mlo.solve import Solved, settle, total_gradient
 from mlo.vector import Params, not_finite, zeros_like
 
 
@@ -36,9 +37,10 @@ def hypergradient(
         graph: The problems.
         of: The problem whose objective is differentiated.
         values: Where every solve starts, by problem name: a tensor, a dict of tensors or a module, like the problem's
-            variable. A problem that is not named starts from its declared variable.
+            variable. A problem that is not named starts from its declared variable. Optimizer states start afresh. An
+            engine's `values` hold no module buffers: for BatchNorm in evaluation mode give `engine.export(name)`.
         batches: One batch by problem name. A problem that is not named gets the first of its own batches, and keeps its
-            place in them.
+            place in them (if it is a list, a DataLoader, or saves its place by `state_dict`; name a batch otherwise).
 
     Returns:
         The derivative, shaped as the variable: a tensor for a tensor, a dict by parameter name for a dict or a module.
@@ -73,9 +75,7 @@ def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
 
 def prepared(graph: ProblemGraph, of: str, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
-    context = make_context(graph, values, batches)
-    for name in graph.solved_before(of):
-        context = with_answer(context, name, run(ProblemNode(context, name)))
+    context, _ = settle(make_context(graph, values, batches), graph.solved_before(of))
     return context
 
 
@@ -121,7 +121,8 @@ def peek(problem: Problem) -> Any:
 @contextmanager
 def _place_kept(batches: Iterable[Any]) -> Iterator[None]:
     """Put back what `iter(batches)` moves: a state that it can save, or the generators that a DataLoader has."""
-    holders = (batches, getattr(batches, "sampler", None))
+    in_batches = getattr(batches, "batch_sampler", None)
+    holders = (batches, getattr(batches, "sampler", None), in_batches, getattr(in_batches, "sampler", None))
     found = (getattr(holder, "generator", None) for holder in holders)
     generators = [generator for generator in found if isinstance(generator, torch.Generator)]
     states = [generator.get_state() for generator in generators]

@@ -133,7 +133,8 @@ class ProblemGraph:
         for problem in self.problems:
             inner = ", ".join(self._inside[problem.name]) or "nothing"
             reads = ", ".join(problem.dependencies) or "nothing"
-            rows.append(f"{problem.name}: reads {reads}; solves inside its step: {inner}; {problem.response}")
+            rule = "outermost" if problem is self.problems[0] else str(problem.response)
+            rows.append(f"{problem.name}: reads {reads}; solves inside its step: {inner}; {rule}")
         return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
 
     def to_mermaid(self) -> str:
@@ -142,7 +143,8 @@ class ProblemGraph:
         lines = ["flowchart TB"]
         for problem in self.problems:
             rule = type(problem.response).__name__ if problem is not self.problems[0] else "outermost"
-            lines.append(f'    {ids[problem.name]}["{problem.name}<br/>{rule}, {problem.steps} steps"]')
+            steps = "1 step" if problem.steps == 1 else f"{problem.steps} steps"
+            lines.append(f'    {ids[problem.name]}["{problem.name}<br/>{rule}, {steps}"]')
         for problem in self.problems:
             for read in problem.dependencies:
                 arrow = "-->" if self._position[read] > self._position[problem.name] else "-.->"
@@ -200,6 +202,10 @@ def _check_update(problem: Problem) -> None:
 def _check_solvable(problem: Problem) -> None:
     """Check that a problem that has to be solved, and differentiated, can be."""
     _check_update(problem)
+    elsewhere = problem.rule.rests_elsewhere() if problem.rule is not None and problem.steps > 0 else None
+    if elsewhere is not None and problem.response.assumes_stationarity:
+        rule = type(problem.response).__name__
+        raise GraphError(f"problem {problem.name!r} cannot respond by {rule}: {elsewhere}, or use mlo.Unroll()")
     wrong = None if problem.rule is None else undifferentiable_part(problem.rule)
     if wrong is not None and problem.response.differentiates_update:
         raise GraphError(f"problem {problem.name!r} cannot be unrolled: {wrong}")

@@ -36,8 +36,8 @@ def interleave(
         learners: One problem each, in order 1 .. K; each needs an update.
         rounds: M >= 1.
         proximal: How strongly and by which step a stage is held.
-        shared: Which parameters are held: a predicate on parameter names, or the prefix of their names (of a variable
-            that is one tensor, the name is "value").
+        shared: Which parameters are held: a predicate on parameter names, or the prefix of their names, such as
+            "encoder." (of a variable that is one tensor, the name is "value"; "" is a prefix of all).
 
     Returns:
         K*M problems called "learner@round", rounds from 1. In a stage's loss the learner's own variable keeps the
@@ -51,6 +51,7 @@ def interleave(
     """
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise ConfigError(f"interleave: rounds must be a whole number >= 1, got {rounds!r}")
+    _check_arguments(learners, proximal, shared)
     held = _shared_names(learners, shared)
     stages: list[Problem] = []
     order = [f"{learner.name}@{number}" for number in range(1, rounds + 1) for learner in learners]
@@ -64,6 +65,17 @@ def interleave(
             stages.append(_stage(learner, name, learner.update))
     _warn_of_a_dominant_start(proximal, order)
     return stages[::-1]
+
+
+def _check_arguments(learners: Any, proximal: Any, shared: Any) -> None:
+    """Check the kinds of the arguments."""
+    if not isinstance(learners, Sequence) or not all(isinstance(learner, Problem) for learner in learners):
+        raise GraphError(f"interleave: learners must be a list of mlo.Problem, got {learners!r}")
+    if not isinstance(proximal, Proximal):
+        example = "mlo.Proximal(1.0, step_size=0.1)"
+        raise ConfigError(f"interleave: proximal must be an mlo.Proximal, such as {example}, got {proximal!r}")
+    if not isinstance(shared, str) and not callable(shared):
+        raise ConfigError(f"interleave: shared must be a prefix of parameter names or a predicate, got {shared!r}")
 
 
 def influence(proximal: Proximal, stages: int) -> list[float]:

@@ -25,8 +25,8 @@ class Problem:
     Attributes:
         name: Unique in its graph.
         loss: `loss(view, batch) -> scalar`; sees `view.<name>` for itself and for everything in `reads`.
-        variable: What is optimized: an `nn.Module`, a dict of tensors, or one tensor (all floating point). It is
-            copied, never changed; frozen parameters of a module are constants.
+        variable: What is optimized: an `nn.Module`, a dict of tensors, or one tensor (all floating point). Its
+            values are copied here and never changed; frozen parameters of a module are constants, read where they are.
         reads: Names of the other problems that the loss uses. A read of an outer problem is a constant; a read of a
             deeper one is its answer, which moves when the outer variable moves.
         update: A torchopt gradient transformation, unrolled as it is. None for a problem that is never moved.

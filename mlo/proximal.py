@@ -16,6 +16,8 @@ from mlo.vector import Params, Values
 
 log = logging.getLogger("mlo")
 
+_ADAPTIVE = {f"_scale_by_{name}" for name in ("adam", "adamax", "radam", "rms", "rss", "stddev", "adadelta")}
+
 StepSize = float | Callable[[int], float]
 
 
@@ -57,6 +59,10 @@ class Proximal:
         """Check the settings and the strength at the first update."""
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not 0 <= self.weight < math.inf:
             raise ConfigError(f"Proximal: weight must be a finite number >= 0, got {self.weight!r}")
+        if not callable(self.step_size) and (
+            isinstance(self.step_size, bool) or not isinstance(self.step_size, int | float)
+        ):
+            raise ConfigError(f"Proximal: step_size must be a number or a schedule, got {self.step_size!r}")
         if self.form not in ("implicit", "explicit"):
             raise ConfigError(f"Proximal: form must be 'implicit' or 'explicit', got {self.form!r}")
         if self.anchor not in ("none", "cyclic"):
@@ -75,7 +81,8 @@ class Proximal:
             StabilityError: If the explicit step would diverge.
         """
         eta = self.step_size(count) if callable(self.step_size) else self.step_size
-        if not 0 < eta < math.inf:
+        # A schedule may end at zero, where nothing moves; a constant may not.
+        if not (0 <= eta < math.inf and (eta > 0 or callable(self.step_size))):
             raise ConfigError(f"Proximal: step_size must be positive and finite, got {eta!r} at update {count}")
         c = 2.0 * eta * self.weight
         if self.form == "explicit" and c >= 2.0 and not self.allow_unstable:
@@ -119,6 +126,17 @@ class ProximalUpdate(UpdateRule):
     def remembers(self) -> tuple[str, ...]:  # type: ignore[override]
         """The anchor, if it is a constant."""
         return (*self.inner.remembers, self.anchor) if self.stored else self.inner.remembers
+
+    def ingredients(self) -> set[str]:
+        """Return those of the inner rule."""
+        return self.inner.ingredients()
+
+    def rests_elsewhere(self) -> str | None:
+        """Return why the rule does not come to rest where loss and penalty are stationary, None if it does."""
+        adaptive = sorted(self.ingredients() & _ADAPTIVE)
+        if adaptive and self.proximal.weight > 0:
+            return f"a proximal step after {adaptive[0].removeprefix('_scale_by_')} balances no gradient: use sgd"
+        return super().rests_elsewhere()
 
     def init(self, params: Params) -> State:
         """Return (0 updates made, the inner state)."""

@@ -6,56 +6,19 @@ down the levels, and neither has side effects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mlo.autodiff import cut, named_vjp
-from mlo.errors import GraphError, LossError
-from mlo.graph import ProblemGraph
+from mlo.context import Context, call_loss, own_gradient
+from mlo.errors import GraphError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
+from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
 from mlo.update import State
 from mlo.vector import Params, Values, add
-from mlo.view import View
-
-
-@dataclass
-class Tally:
-    """Counts of the work done: plain gradients of one loss, and pullbacks through one problem's answer."""
-
-    gradients: int = 0
-    pullbacks: int = 0
-
-
-@dataclass(frozen=True)
-class Context:
-    """Everything that is fixed while a gradient is taken.
-
-    Attributes:
-        graph: The problems.
-        values: The present value of each problem: given, or answered by a solve further up.
-        stored: The values before anything was solved.
-        states: Optimizer states; a problem without one starts afresh.
-        buffers: Module buffers.
-        batches: One batch for each problem.
-        tally: Counts the work; shared by all contexts made from this one.
-    """
-
-    graph: ProblemGraph
-    values: Values
-    stored: Values
-    states: Mapping[str, State]
-    buffers: Mapping[str, Params]
-    batches: Mapping[str, Any]
-    tally: Tally = field(default_factory=Tally)
-
-    def with_values(self, values: Values) -> Context:
-        """Return the context in which some problems have other values."""
-        return replace(self, values={**self.values, **values})
 
 
 class ProblemNode(Node):
@@ -136,6 +99,20 @@ def solve(context: Context, name: str, *, differentiable: bool = False) -> tuple
     return node, node.problem.response.respond(node, differentiable=differentiable)
 
 
+def settle(context: Context, names: Sequence[str]) -> tuple[Context, dict[str, Trace]]:
+    """Run problems one after another, each seeing the answers before it; nothing of it is differentiated.
+
+    Raises:
+        DivergenceError: If a loss or an answer is not finite.
+    """
+    traces: dict[str, Trace] = {}
+    for name in names:
+        traces[name] = run(ProblemNode(context, name))
+        check_finite(name, traces[name])
+        context = with_answer(context, name, traces[name])
+    return context, traces
+
+
 def objective(context: Context, name: str) -> Tensor:
     """Return a problem's loss at solved answers, as autograd sees it: the reference for what `total_gradient` sweeps.
 
@@ -147,7 +124,7 @@ def objective(context: Context, name: str) -> Tensor:
             context = with_answer(context, responder, trace)
         buffers = {key: value.clone() for key, value in context.buffers[name].items()}
         present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
-        return _call_loss(context, name, present, buffers)
+        return call_loss(context, name, present, buffers)
 
 
 def total_gradient(
@@ -175,7 +152,7 @@ def total_gradient(
         nodes.append((node, trace))
         context = with_answer(context, responder, trace)
     useful = _useful(nodes, wrt)
-    seen = _own_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
+    seen = own_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
     for node, trace in reversed(nodes):
         cotangent = table.pop(node.name, None)
@@ -204,48 +181,3 @@ def _useful(nodes: Sequence[tuple[ProblemNode, Trace]], wrt: Sequence[str]) -> s
         if node.problem.response.transmits and useful.intersection(node.inputs):
             useful.add(node.name)
     return useful
-
-
-def _own_gradient(
-    context: Context, name: str, wrt: set[str], *, differentiable: bool, stationary: bool
-) -> Evaluation:
-    """Differentiate one loss with respect to what it sees directly."""
-    problem = context.graph[name]
-    buffers = {key: value.clone() for key, value in context.buffers[name].items()}
-    with torch.enable_grad():
-        present = {other: context.values[other] for other in (name, *problem.dependencies)}
-        leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
-        present |= leaves
-        loss = _call_loss(context, name, present, buffers)
-        if stationary and problem.rule is not None:
-            stored = {other: context.stored[other] for other in problem.rule.remembers}
-            penalty = problem.rule.penalty(present[name], {**stored, **present})
-            loss = loss if penalty is None else loss + penalty
-    context.tally.gradients += 1
-    parts = named_vjp([loss], leaves, [torch.ones_like(loss)], differentiable=differentiable)
-    return Evaluation(loss.detach(), parts, buffers)
-
-
-def _call_loss(context: Context, name: str, present: Values, buffers: Params) -> Tensor:
-    """Show a loss what it may see, and check what it returns."""
-    graph, problem = context.graph, context.graph[name]
-    shown = {}
-    for other in (name, *problem.reads):
-        # Reading a module must not change its buffers: they belong to the problem that trains it.
-        own = buffers if other == name else {key: value.clone() for key, value in context.buffers[other].items()}
-        shown[other] = graph[other].kind.present(present[other], own)
-    versions = _versions(present)
-    loss = problem.loss(View(name, shown), context.batches.get(name))
-    for other, version in _versions(present).items():
-        if version != versions[other]:
-            what = f"the loss of problem {name!r} changed {other!r} in place"
-            raise LossError(f"{what}: make a copy first, e.g. v.{other}.clone()")
-    if not isinstance(loss, Tensor) or loss.dim() != 0:
-        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
-    return loss
-
-
-def _versions(values: Values) -> dict[str, int]:
-    """Return a number for each problem that grows whenever one of its tensors is changed in place."""
-    return {name: sum(value._version for value in params.values()) for name, params in values.items()}

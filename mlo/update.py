@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optree
@@ -47,25 +47,41 @@ class UpdateRule(ABC):
         """Return the term that this rule adds to the loss whose stationary point it seeks, if it adds one."""
         return None
 
+    def ingredients(self) -> set[str]:
+        """Return the names of the factories that the rule was put together by, as far as can be seen."""
+        return set()
+
+    def rests_elsewhere(self) -> str | None:
+        """Return why the rule does not come to rest where loss and penalty are stationary, None if it does."""
+        if _DECAY in self.ingredients():
+            return "its update decays weights on its own: put the decay into the loss"
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class TorchOptUpdate(UpdateRule):
     """A torchopt gradient transformation, such as `torchopt.adam(1e-3)`."""
 
     transformation: GradientTransformation
+    _settled: list[bool] = field(default_factory=list, init=False, repr=False)
 
     def init(self, params: Params) -> State:
         """Return the transformation's state.
 
         Some transformations of torchopt 0.7 hide a flag of having been called in a closure, so that the first update
-        they ever make is another one than all later ones. One update made here and thrown away settles it: the rule is
-        then a function of its arguments.
+        they ever make is another one than all later ones. One update made at the first call and thrown away settles it:
+        the rule is then a function of its arguments.
         """
-        state = self.transformation.init(params)
-        zero = zeros_like(params)
-        with torch.no_grad():
-            self.transformation.update(zero, state, params=params, inplace=False)
+        if not self._settled:
+            with torch.no_grad():
+                state = self.transformation.init(params)
+                self.transformation.update(zeros_like(params), state, params=params, inplace=False)
+            self._settled.append(True)
         return self.transformation.init(params)
+
+    def ingredients(self) -> set[str]:
+        """Return the names of torchopt's factories that made the transformation."""
+        return set(_functions_inside(tuple(self.transformation), set()))
 
     def apply(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Return (params + transformed gradient, new state)."""
@@ -123,6 +139,7 @@ def detach_state(state: State) -> State:
     return rebuild([value.detach() for value in values])
 
 
+_DECAY = "weight_decay"
 _ACCELERATED = "torchopt's accelerated Adam does not load its kernels with current torch: leave out use_accelerated_op"
 _NOT_DIFFERENTIABLE = {
     "clip_grad_norm": "torchopt's clip_grad_norm treats the norm as a constant: use mlo.clip_norm(max_norm)",
@@ -132,7 +149,10 @@ _NOT_DIFFERENTIABLE = {
 
 
 def _functions_inside(function: Any, seen: set[int]) -> Iterator[str]:
-    """Yield the names of the factories that made `function` and every function that its closure holds."""
+    """Yield the names of the factories that made `function` and every function that its closure holds.
+
+    Yields "weight_decay", too, for a function that holds one that is not zero.
+    """
     if id(function) in seen:
         return
     seen.add(id(function))
@@ -141,7 +161,10 @@ def _functions_inside(function: Any, seen: set[int]) -> Iterator[str]:
             yield from _functions_inside(part, seen)
     elif callable(function):
         yield getattr(function, "__qualname__", "").split(".")[0]
-        for cell in getattr(function, "__closure__", None) or ():
+        free = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        for name, cell in zip(free, getattr(function, "__closure__", None) or (), strict=False):
+            if name == _DECAY and cell.cell_contents:
+                yield _DECAY
             yield from _functions_inside(cell.cell_contents, seen)
 
 
@@ -161,7 +184,5 @@ def as_update(owner: str, update: Any) -> UpdateRule:
 
 def undifferentiable_part(rule: UpdateRule) -> str | None:
     """Return what in `rule` is known to be differentiated wrongly and what to use instead, or None."""
-    if not isinstance(rule, TorchOptUpdate):
-        return None
-    found = set(_functions_inside(tuple(rule.transformation), set())) & set(_NOT_DIFFERENTIABLE)
+    found = rule.ingredients() & set(_NOT_DIFFERENTIABLE)
     return next((_NOT_DIFFERENTIABLE[name] for name in sorted(found)), None)

@@ -13,35 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from mlo.errors import GraphError
+from mlo.module import BoundModule
 from mlo.vector import Params, clone
 
 SINGLE = "value"
 """The name that the only tensor of a one-tensor variable has inside the library."""
-
-
-class BoundModule:
-    """A module together with the weights that it has at this point of the computation.
-
-    Call it like the module. `params` maps parameter names to the current (perhaps virtual) tensors.
-    """
-
-    def __init__(self, module: nn.Module, params: Params, buffers: Params) -> None:
-        """Bind `module` to `params`; `buffers` are written to by layers such as BatchNorm."""
-        self._module = module
-        self.params = params
-        self.buffers = buffers
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's forward with the bound weights and buffers."""
-        return functional_call(self._module, {**self.params, **self.buffers}, args, kwargs)
-
-    def __repr__(self) -> str:
-        """Return a short description."""
-        return f"BoundModule({type(self._module).__name__}, {len(self.params)} parameters)"
 
 
 class Variable(ABC):
@@ -149,17 +128,28 @@ class TensorVariable(Variable):
 
 @dataclass(frozen=True, eq=False)
 class ModuleVariable(Variable):
-    """A module; its parameters that require a gradient are the variable, frozen ones are constants."""
+    """A module; its parameters that require a gradient are the variable, frozen ones are constants.
+
+    The module itself lends its forward function (and whether it is in training mode); its weights are copied once.
+    """
 
     module: nn.Module
+    start: Params
+    start_buffers: Params
+
+    @staticmethod
+    def of(module: nn.Module) -> ModuleVariable:
+        """Copy the weights and buffers that `module` has now."""
+        trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        return ModuleVariable(module, clone(trained), clone(dict(module.named_buffers())))
 
     def initial(self) -> Params:
         """Return copies of the parameters that require a gradient."""
-        return clone({name: value for name, value in self.module.named_parameters() if value.requires_grad})
+        return clone(self.start)
 
     def buffers(self) -> Params:
         """Return copies of the buffers."""
-        return clone(dict(self.module.named_buffers()))
+        return clone(self.start_buffers)
 
     def present(self, params: Params, buffers: Params) -> BoundModule:
         """Return the module, callable with these weights."""
@@ -225,11 +215,11 @@ def as_variable(owner: str, content: Any) -> Variable:
     if isinstance(content, nn.Module):
         if any(is_lazy(tensor) for tensor in [*content.parameters(), *content.buffers()]):
             raise GraphError(f"problem {owner!r}: its module has lazy layers: call it once on a batch before")
-        variable = ModuleVariable(content)
+        variable = ModuleVariable.of(content)
     elif isinstance(content, Tensor):
-        variable = TensorVariable(content)
+        variable = TensorVariable(content.detach().clone())
     elif isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
-        variable = DictVariable(content)
+        variable = DictVariable(clone(content))
     else:
         kinds = "an nn.Module, a dict of tensors, or one tensor"
         raise GraphError(f"problem {owner!r}: its variable must be {kinds}, got {type(content).__name__}")

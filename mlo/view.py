@@ -24,7 +24,7 @@ class View:
         """Return the value called `name`."""
         name = self._aliases.get(name, name)
         if name not in self._values:
-            known = ", ".join(repr(key) for key in self._values)
+            known = ", ".join(repr(key) for key in (*self._aliases, *self._values))
             raise ReadError(
                 f"the loss of problem {self._owner!r} uses {name!r}, which it does not declare (it sees {known}): "
                 f"add it to reads of {self._owner!r}, or correct the name"

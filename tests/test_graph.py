@@ -171,7 +171,7 @@ def test_a_read_of_an_update_counts():
 def test_describe():
     text = make(SHAPES["nested"][0]).describe().splitlines()
     assert text[0] == "3 problems, 3 levels, outermost first"
-    assert text[1].startswith("u: reads m; solves inside its step: m, l; Unroll")
+    assert text[1].startswith("u: reads m; solves inside its step: m, l; outermost")
     assert text[3].startswith("l: reads m, u; solves inside its step: nothing")
     assert len(text) == 4
 
@@ -180,9 +180,9 @@ def test_mermaid():
     lines = make(SHAPES["nested"][0]).to_mermaid().splitlines()
     assert lines[0] == "flowchart TB"
     assert [line.strip() for line in lines[1:]] == [
-        'p0["u<br/>outermost, 1 steps"]',
-        'p1["m<br/>Unroll, 1 steps"]',
-        'p2["l<br/>Unroll, 1 steps"]',
+        'p0["u<br/>outermost, 1 step"]',
+        'p1["m<br/>Unroll, 1 step"]',
+        'p2["l<br/>Unroll, 1 step"]',
         "p1 --> p0",
         "p2 --> p1",
         "p1 -.-> p2",

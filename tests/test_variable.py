@@ -10,7 +10,8 @@ import torchopt
 from torch import nn
 
 import mlo
-from mlo.variable import SINGLE, BoundModule, as_variable
+from mlo.module import BoundModule
+from mlo.variable import SINGLE, as_variable
 
 
 def scalar(value, dtype=torch.float64):

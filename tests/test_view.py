@@ -35,7 +35,7 @@ def test_what_can_be_seen(view):
 
 def test_everything_else_is_an_error_that_lists_what_there_is(view):
     for use in (lambda: view.zz, lambda: view["zz"]):
-        with pytest.raises(mlo.ReadError, match=r"problem 'w' uses 'zz'.*it sees 'w', 'x@2'.*add it to reads of 'w'"):
+        with pytest.raises(mlo.ReadError, match=r"'w' uses 'zz'.*it sees 'net', 'w', 'x@2'.*add it to reads of 'w'"):
             use()
 
 

@@ -138,10 +138,12 @@ class AbstractResponse(ABC):
     Attributes:
         transmits: Whether the answer depends on the inputs at all under this rule.
         differentiates_update: Whether the update rule itself is differentiated.
+        assumes_stationarity: Whether the answer is taken to be where loss and penalty are stationary.
     """
 
     transmits: ClassVar[bool] = True
     differentiates_update: ClassVar[bool] = False
+    assumes_stationarity: ClassVar[bool] = False
 
     @abstractmethod
     def respond(self, node: Node, *, differentiable: bool) -> Trace:

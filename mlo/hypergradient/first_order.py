@@ -15,8 +15,8 @@ from mlo.vector import Params
 class FirstOrder(AbstractResponse):
     """d x*(z) / d z = 0: the hypergradient is the direct derivative at the answer.
 
-    The problem is solved all the same. With `steps=0` its value is taken as it stands, as the first-order variant of
-    DARTS does.
+    The problem is solved all the same. With `steps=0`, for `mlo.hypergradient`, its value is taken as it stands; in an
+    engine, `steps=1` alternates the two updates, which is the first-order variant of DARTS.
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 2.3, first-order
     approximation (xi = 0).

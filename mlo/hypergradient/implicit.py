@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
-from mlo.errors import DivergenceError
+from mlo.errors import ConfigError, DivergenceError
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import check_finite, filled, own_gradient, run
-from mlo.hypergradient.second_order import AbstractProduct, Exact
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, failed
+from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, failed, warn_if_worse_than_nothing
 from mlo.linear.cg import CG
 from mlo.rng import RandomState, replayed
 from mlo.vector import Params, Values, not_finite, ravel, scaled, unravel, zeros_like
@@ -23,8 +24,8 @@ class Implicit(AbstractResponse):
     """x*(z) is the stationary point G(x*(z), z) = 0, so that c . dx*/dz = - u . dG/dz with (dG/dx)^T u = c.
 
     Exact at a stationary point, up to the tolerance of the linear solver; away from one it is the formula evaluated
-    there. Memory does not grow with the number of steps. What the optimizer adds on its own (weight decay) is not part
-    of G: put it into the loss. A proximal term of `mlo.interleave` is.
+    there. Memory does not grow with the number of steps. G is the gradient of the loss, and of the proximal term of
+    `mlo.interleave`. An update that comes to rest elsewhere, such as one with weight decay of its own, is refused.
 
     Attributes:
         solver: How the linear system is solved; `CG` and `Neumann` need dG/dx symmetric, as it is when G is a
@@ -37,6 +38,14 @@ class Implicit(AbstractResponse):
 
     solver: AbstractLinearSolver = field(default_factory=CG)
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)
+
+    assumes_stationarity: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not isinstance(self.solver, AbstractLinearSolver):
+            raise ConfigError(f"Implicit: solver must be an instance such as mlo.CG(), got {self.solver!r}")
+        check_product("Implicit", self.product)
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Run the optimizer, then, if asked to, tie its end to the inputs as the root that it stands for."""
@@ -68,6 +77,7 @@ class Implicit(AbstractResponse):
         if failed(solution):
             check_finite(node.name, trace)
             raise DivergenceError(_explain(node.name, cotangent, solution))
+        warn_if_worse_than_nothing(node.name, solution)
         return Pullback(result, solution)
 
     def _by_differences(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -38,6 +39,16 @@ class Linearization(ABC):
     @abstractmethod
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         """Return P(v) for the names in `wanted`; absent names have product zero."""
+
+
+def check_product(rule: str, product: object) -> None:
+    """Check what a rule was given as its product.
+
+    Raises:
+        ConfigError: If it is not an instance of `AbstractProduct`.
+    """
+    if not isinstance(product, AbstractProduct):
+        raise ConfigError(f"{rule}: product must be mlo.Exact() or mlo.FiniteDifference(), got {product!r}")
 
 
 class AbstractProduct(ABC):
@@ -98,14 +109,21 @@ class Exact(AbstractProduct):
 
 @dataclass(frozen=True, eq=False)
 class _DifferenceLinearization(Linearization):
-    seen: Evaluation
-    gradient: Params
     node: Node
     point: Point
     others: Values
     stationary: bool
     epsilon: float | None
     random: RandomState
+
+    # Evaluated when asked for: an implicit response needs products alone.
+    @cached_property
+    def seen(self) -> Evaluation:  # type: ignore[override]
+        return self.node.gradient(self.point, self.others, (self.node.name,), stationary=self.stationary)
+
+    @property
+    def gradient(self) -> Params:  # type: ignore[override]
+        return own_gradient(self.seen, self.node)
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         direction, size = unit(v)
@@ -122,12 +140,19 @@ class _DifferenceLinearization(Linearization):
         return result
 
     def _shift(self) -> float:
+        size = float(norm(self.point.params))
         if self.epsilon is not None:
+            least = 8 * max(torch.finfo(value.dtype).eps for value in self.point.params.values()) * size
+            if self.epsilon < least:
+                raise ConfigError(
+                    f"problem {self.node.name!r}: FiniteDifference(epsilon={self.epsilon:g}) is lost in rounding, as "
+                    f"its variable has norm {size:.3g}: take at least {least:.1e}, or leave epsilon out"
+                )
             return self.epsilon
         known = (self.point.params, *self.others.values())
         eps = max(torch.finfo(value.dtype).eps for params in known for value in params.values())
         noise = eps ** ((2 / 3) ** self.node.differences)
-        return float(noise ** (1 / 3)) * max(1.0, float(norm(self.point.params)))
+        return float(noise ** (1 / 3)) * max(1.0, size)
 
     def _gradients(self, direction: Params, shift: float, wanted: Sequence[str]) -> dict[str, Params]:
         at = replace(self.point, params=axpy(shift, direction, self.point.params))
@@ -141,7 +166,8 @@ class FiniteDifference(AbstractProduct):
 
     Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place. Both
     sides solve the answers inside anew, so that an implicit one needs enough steps to be stationary there too, and a
-    first-order one that is solved (steps > 0) moves, which `Exact` does not see.
+    first-order one that is solved (steps > 0) moves, which `Exact` does not see. Below a problem that takes `Exact`
+    products the differences are not used: an exact product differentiates all that is inside exactly.
 
     Attributes:
         epsilon: The length of the perturbation h v. None chooses noise^(1/3) * max(1, |x|), which balances truncation
@@ -157,8 +183,8 @@ class FiniteDifference(AbstractProduct):
 
     def __post_init__(self) -> None:
         """Check the setting."""
-        if self.epsilon is not None and not self.epsilon > 0:
-            raise ConfigError(f"FiniteDifference: epsilon must be positive, got {self.epsilon}")
+        if self.epsilon is not None and not 0 < self.epsilon < float("inf"):
+            raise ConfigError(f"FiniteDifference: epsilon must be positive and finite, got {self.epsilon}")
 
     def differences(self, below: int) -> int:
         """Return one more than in the gradient."""
@@ -166,7 +192,4 @@ class FiniteDifference(AbstractProduct):
 
     def linearize(self, node: Node, point: Point, others: Values, *, stationary: bool = False) -> Linearization:
         """Evaluate the gradient without a graph, and remember how to evaluate it again."""
-        random = RandomState.capture()
-        seen = node.gradient(point, others, (node.name,), stationary=stationary)
-        gradient = own_gradient(seen, node)
-        return _DifferenceLinearization(seen, gradient, node, point, others, stationary, self.epsilon, random)
+        return _DifferenceLinearization(node, point, others, stationary, self.epsilon, RandomState.capture())

@@ -12,7 +12,7 @@ from torch import Tensor
 from mlo.autodiff import cut, cut_tensor, named_vjp
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.run import filled
-from mlo.hypergradient.second_order import AbstractProduct, Exact, Linearization
+from mlo.hypergradient.second_order import AbstractProduct, Exact, Linearization, check_product
 from mlo.update import State, detach_state, split_state
 from mlo.vector import Params, Values, add, detach, norm, tensors
 
@@ -63,6 +63,10 @@ class Unroll(AbstractResponse):
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)
 
     differentiates_update: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the setting."""
+        check_product("Unroll", self.product)
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Make the steps, recording each."""

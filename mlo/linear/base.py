@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from mlo.errors import ConfigError
 
 Matvec = Callable[[Tensor], Tensor]
 
 DIVERGED = 1e8
 """A relative residual from which on a solve has plainly diverged."""
+
+log = logging.getLogger("mlo")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class LinearSolution:
             not positive definite, so that the point is not a minimum.
     """
 
-    value: Tensor
+    value: Tensor = field(repr=False)
     residual: float
     iterations: int
     converged: bool
@@ -58,6 +63,32 @@ def failed(solution: LinearSolution) -> bool:
     """Tell whether a solution is of no use: it diverged, or the solver could not take one step."""
     stuck = not solution.converged and not bool(solution.value.any())
     return stuck or not solution.residual < DIVERGED
+
+
+def warn_if_worse_than_nothing(name: str, solution: LinearSolution) -> None:
+    """Log a warning if x = 0 would have had a smaller residual than the solution for problem `name`."""
+    if not solution.converged and solution.residual > 1.0:
+        log.warning(
+            "problem %r: the linear solve of its implicit response has not converged: relative residual %.1e after %d "
+            "products, smallest curvature %.1e; its hypergradient may be far off: take more steps, another solver, or "
+            "a ridge term in the loss",
+            name,
+            solution.residual,
+            solution.iterations,
+            solution.curvature,
+        )
+
+
+def check_settings(solver: str, max_steps: object, tol: object) -> None:
+    """Check what iterative solvers have in common.
+
+    Raises:
+        ConfigError: If `max_steps` is not a whole number >= 1, or `tol` not a number >= 0.
+    """
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise ConfigError(f"{solver}: max_steps must be a whole number >= 1, got {max_steps!r}")
+    if not isinstance(tol, int | float) or not tol >= 0:
+        raise ConfigError(f"{solver}: tol must be a number >= 0, got {tol!r}")
 
 
 def zero_solution(b: Tensor) -> LinearSolution:

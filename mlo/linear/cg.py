@@ -8,8 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlo.errors import ConfigError
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, attainable, solved_for_unit
+from mlo.linear.base import (
+    AbstractLinearSolver,
+    LinearSolution,
+    Matvec,
+    attainable,
+    check_settings,
+    solved_for_unit,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,9 @@ class CG(AbstractLinearSolver):
     x_{k+1} = x_k + a p,  r_{k+1} = r_k - a A p,  a = r.r / p.A p,  p <- r_{k+1} + (r_{k+1}.r_{k+1} / r.r) p.
 
     Negative curvature does not stop it (the system still has its solution; the report says what was met); only a
-    direction without curvature, or a product that is not finite, does. The last finite iterate is returned.
+    direction without curvature beyond rounding, or a product that is not finite, does. While A shows itself positive
+    definite the last iterate is returned, which is nearest to the solution in the norm of A; otherwise the iterate of
+    least residual, which is 0 if none beat it.
 
     Attributes:
         max_steps: Largest number of products with A.
@@ -33,8 +41,7 @@ class CG(AbstractLinearSolver):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.max_steps < 1 or not self.tol >= 0:
-            raise ConfigError(f"CG: need max_steps >= 1 and tol >= 0, got {self.max_steps} and {self.tol}")
+        check_settings("CG", self.max_steps, self.tol)
 
     def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
         """Solve A x = b from x = 0.
@@ -48,13 +55,14 @@ class CG(AbstractLinearSolver):
         eps, tol = torch.finfo(b.dtype).eps, attainable(self.tol, b)
         x, r, p = torch.zeros_like(b), b, b
         rr = torch.dot(r, r)
+        best, least = x, 1.0
         residual, peak, curvature, steepest, steps = 1.0, 1.0, math.inf, 0.0, 0
         while steps < self.max_steps and residual > tol:
             ap = matvec(p)
             steps += 1
             pap, pp = float(torch.dot(p, ap)), float(torch.dot(p, p))
             curvature, steepest = min(curvature, pap / pp), max(steepest, abs(pap / pp))
-            if not abs(pap) > torch.finfo(b.dtype).tiny * pp:
+            if not abs(pap) > max(4 * eps * steepest, torch.finfo(b.dtype).tiny) * pp:
                 break
             step = rr / pap
             r = r - step * ap
@@ -63,7 +71,11 @@ class CG(AbstractLinearSolver):
                 break
             x, residual = x + step * p, math.sqrt(float(new_rr))
             peak = max(peak, residual)
+            if residual < least:
+                best, least = x, residual
             p, rr = r + (new_rr / rr) * p, new_rr
+        if not curvature > 4 * eps * steepest:
+            x, residual = best, least
         rounding = eps * max(peak, steepest * float(torch.linalg.vector_norm(x)))
         residual = max(residual, rounding) if math.isfinite(rounding) else residual
         return LinearSolution(x, residual, steps, residual <= tol, curvature)

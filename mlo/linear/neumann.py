@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError
-from mlo.linear.base import DIVERGED, AbstractLinearSolver, LinearSolution, Matvec, attainable, solved_for_unit
+from mlo.linear.base import (
+    DIVERGED,
+    AbstractLinearSolver,
+    LinearSolution,
+    Matvec,
+    attainable,
+    check_settings,
+    solved_for_unit,
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,9 @@ class Neumann(AbstractLinearSolver):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.max_steps < 1 or not self.step_size > 0 or not self.tol >= 0:
-            found = f"{self.max_steps}, {self.step_size} and {self.tol}"
-            raise ConfigError(f"Neumann: need max_steps >= 1, step_size > 0 and tol >= 0, got {found}")
+        check_settings("Neumann", self.max_steps, self.tol)
+        if not 0 < self.step_size < float("inf"):
+            raise ConfigError(f"Neumann: step_size must be positive and finite, got {self.step_size}")
 
     def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
         """Solve A x = b.
@@ -56,6 +64,7 @@ class Neumann(AbstractLinearSolver):
             term = term - self.step_size * product
             residual = float(torch.linalg.vector_norm(term))
             if not residual < DIVERGED:
+                residual = float("inf")
                 break
             total = total + self.step_size * term
         return LinearSolution(total, residual, steps, residual <= tol, curvature)

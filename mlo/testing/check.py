@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from mlo.context import Context
 from mlo.errors import ConfigError, HypergradientMismatch
 from mlo.gradient import checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import Implicit
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, preserved, replayed
-from mlo.solve import Context, ProblemNode, objective, total_gradient
+from mlo.solve import ProblemNode, objective, total_gradient
 from mlo.testing.resolve import Reference, along, answer, frozen, ours
 from mlo.vector import Params, axpy, norm
 

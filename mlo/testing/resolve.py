@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlo.context import Context
 from mlo.gradient import checked_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import FirstOrder, Implicit
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, replayed
-from mlo.solve import Context, ProblemNode, total_gradient
+from mlo.solve import ProblemNode, total_gradient
 from mlo.vector import Params, axpy, dot, norm
 
 _SETTLED = 1e-11

@@ -1,0 +1,102 @@
+"""One loss in its context: what is fixed while a gradient is taken, and the gradient of that loss alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlo.autodiff import cut, named_vjp
+from mlo.errors import LossError
+from mlo.graph import ProblemGraph
+from mlo.hypergradient.base import Evaluation
+from mlo.update import State
+from mlo.vector import Params, Values
+from mlo.view import View
+
+
+@dataclass
+class Tally:
+    """Counts of the work done: plain gradients of one loss, and pullbacks through one problem's answer."""
+
+    gradients: int = 0
+    pullbacks: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that is fixed while a gradient is taken.
+
+    Attributes:
+        graph: The problems.
+        values: The present value of each problem: given, or answered by a solve further up.
+        stored: The values before anything was solved.
+        states: Optimizer states; a problem without one starts afresh.
+        buffers: Module buffers.
+        batches: One batch for each problem.
+        tally: Counts the work; shared by all contexts made from this one.
+    """
+
+    graph: ProblemGraph
+    values: Values
+    stored: Values
+    states: Mapping[str, State]
+    buffers: Mapping[str, Params]
+    batches: Mapping[str, Any]
+    tally: Tally = field(default_factory=Tally)
+
+    def with_values(self, values: Values) -> Context:
+        """Return the context in which some problems have other values."""
+        return replace(self, values={**self.values, **values})
+
+
+def own_gradient(
+    context: Context, name: str, wrt: set[str], *, differentiable: bool, stationary: bool
+) -> Evaluation:
+    """Differentiate one loss with respect to what it sees directly."""
+    problem = context.graph[name]
+    buffers = {key: value.clone() for key, value in context.buffers[name].items()}
+    with torch.enable_grad():
+        present = {other: context.values[other] for other in (name, *problem.dependencies)}
+        leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
+        present |= leaves
+        loss = call_loss(context, name, present, buffers)
+        if stationary and problem.rule is not None:
+            stored = {other: context.stored[other] for other in problem.rule.remembers}
+            penalty = problem.rule.penalty(present[name], {**stored, **present})
+            loss = loss if penalty is None else loss + penalty
+    context.tally.gradients += 1
+    parts = named_vjp([loss], leaves, [torch.ones_like(loss)], differentiable=differentiable)
+    return Evaluation(loss.detach(), parts, buffers)
+
+
+def call_loss(context: Context, name: str, present: Values, buffers: Params) -> Tensor:
+    """Show a loss what it may see, and check what it returns."""
+    graph, problem = context.graph, context.graph[name]
+    shown = {}
+    for other in (name, *problem.reads):
+        # Reading a module must not change its buffers: they belong to the problem that trains it.
+        own = buffers if other == name else {key: value.clone() for key, value in context.buffers[other].items()}
+        shown[other] = graph[other].kind.present(present[other], own)
+    versions = _versions(present)
+    try:
+        loss = problem.loss(View(name, shown), context.batches.get(name))
+    except RuntimeError as error:
+        error.add_note(f"raised in the loss of problem {name!r}")
+        raise
+    for other, version in _versions(present).items():
+        if version != versions[other]:
+            what = f"the loss of problem {name!r} changed {other!r} in place"
+            raise LossError(f"{what}: make a copy first, e.g. v.{other}.clone()")
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
+    return loss
+
+
+def _versions(values: Values) -> dict[str, int]:
+    """Return a number for each problem that grows whenever one of its tensors is changed in place."""
+    return {name: sum(value._version for value in params.values()) for name, params in values.items()}
