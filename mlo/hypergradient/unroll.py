@@ -70,7 +70,6 @@ class Unroll(AbstractResponse):
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Make the steps, recording each."""
-        # The cut makes the inputs of this solve points of their own: the sweep above decides what they depend on.
         others = node.read()
         point, steps, losses = node.start(), [], []
         for _ in range(node.steps):
