@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from applications.nas.settings import (
     ArchitectureSettings,
     CifarData,
@@ -17,33 +19,25 @@ from applications.nas.settings import (
 )
 
 SMALL_PRIMITIVES = ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3")
-_SMALL = SupernetSettings(nodes=2, primitives=SMALL_PRIMITIVES, channels=4, layers=3)
+_DIGITS = SearchSettings(
+    data=DigitsData(),
+    formulation=Interleaving(weight=20.0),
+    supernet=SupernetSettings(nodes=2, primitives=SMALL_PRIMITIVES, channels=4, layers=3),
+    darts=DartsSettings(gradient="exact"),
+    architecture=ArchitectureSettings(lr=0.02),
+    epochs=10,
+    batch=32,
+    device="cpu",  # so small a network gains nothing from a GPU
+)
 
 SEARCH: dict[str, tuple[str, SearchSettings]] = {
     "digits": (
         "Interleaving on scikit-learn's digits in minutes: a small space (2 nodes, 5 operations), 3 cells, C = 4.",
-        SearchSettings(
-            data=DigitsData(),
-            formulation=Interleaving(weight=20.0),
-            supernet=_SMALL,
-            darts=DartsSettings(gradient="exact"),
-            architecture=ArchitectureSettings(lr=0.02),
-            epochs=10,
-            batch=32,
-            device="cpu",  # so small a network gains nothing from a GPU
-        ),
+        _DIGITS,
     ),
     "folders": (
         "Interleaving on folders of images (--data.roots A B), small: 16x16 pixels, 500 images a part, C = 4.",
-        SearchSettings(
-            data=FolderData(side=16, subset=500),
-            formulation=Interleaving(weight=20.0),
-            supernet=_SMALL,
-            darts=DartsSettings(gradient="exact"),
-            architecture=ArchitectureSettings(lr=0.02),
-            epochs=5,
-            batch=32,
-        ),
+        replace(_DIGITS, data=FolderData(side=16, subset=500), epochs=5, device="auto"),
     ),
     "darts": (
         "DARTS, second order, on CIFAR-10 with the original settings (8 cells, C = 16, 50 epochs). For a GPU.",

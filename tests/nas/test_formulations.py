@@ -22,37 +22,19 @@ from applications.nas.formulations import (
     looks_ahead,
     sgd,
 )
-from applications.nas.methods.darts import initial_alphas
 from applications.nas.settings import (
     DartsSettings,
     Formulation,
     Interleaving,
     MultiTask,
-    SearchSettings,
     SingleTask,
     WeightSettings,
 )
 from applications.nas.space.cell import CellSpace
 from applications.nas.supernet import Supernet
+from tests.nas.tiny import ALPHAS, learner, setup
 
 Tables = dict[str, Tensor]
-SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
-ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}
-
-
-def learner(name: str, classes: int, weight: float = 1.0, loss: Callable[..., Tensor] = cross_entropy) -> Learner:
-    """A task with one batch in each part, so that every step of a search is an epoch of its own."""
-    torch.manual_seed(classes)
-    network = Supernet(SPACE, 4, 3, classes, in_channels=1).double()
-    batches = [(torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4) % classes) for _ in range(2)]
-    return Learner(name, network, batches[:1], batches[1:], loss, weight)  # type: ignore[arg-type]
-
-
-def setup(formulation: Formulation, gradient: str = "exact", **weights: float) -> SearchSettings:
-    darts, how = DartsSettings(gradient), WeightSettings(**weights)  # type: ignore[arg-type]
-    return SearchSettings(formulation=formulation, darts=darts, weights=how, epochs=4)
-
-
 PAIR = [learner("a", 3), learner("b", 5)]
 
 

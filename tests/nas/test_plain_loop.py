@@ -14,44 +14,19 @@ from torch.nn.functional import cross_entropy
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
-from applications.nas.methods.darts import initial_alphas, softmax_relaxation
+from applications.nas.methods.darts import softmax_relaxation
 from applications.nas.settings import (
-    ArchitectureSettings,
     DartsSettings,
     Formulation,
     Interleaving,
     MultiTask,
     SearchSettings,
     SingleTask,
-    WeightSettings,
 )
-from applications.nas.space.cell import CellSpace
-from applications.nas.supernet import Supernet
+from tests.nas.tiny import ALPHAS, learner, setup
 
 Tables = dict[str, Tensor]
-SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
-ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}
 ROUNDING = 1e-10  # two float64 computations of the same numbers in another order; seen: below 1e-12
-
-
-def learner(name: str, classes: int, weight: float = 1.0) -> Learner:
-    """A task with one batch in each part, so that every step of a search is an epoch of its own."""
-    torch.manual_seed(classes)
-    network = Supernet(SPACE, 4, 3, classes, in_channels=1).double()
-    batches = [(torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4) % classes) for _ in range(2)]
-    return Learner(name, network, batches[:1], batches[1:], weight=weight)  # type: ignore[arg-type]
-
-
-def setup(formulation: Formulation, gradient: str = "exact", **weights: float) -> SearchSettings:
-    return SearchSettings(
-        formulation=formulation,
-        darts=DartsSettings(gradient),  # type: ignore[arg-type]
-        weights=WeightSettings(**weights),
-        architecture=ArchitectureSettings(lr=0.05),
-        epochs=4,
-    )
-
-
 PAIR = [learner("a", 3), learner("b", 5, weight=0.5)]
 
 

@@ -1,0 +1,43 @@
+"""The smallest tasks and settings that are still a search, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from applications.nas.formulations import Learner
+from applications.nas.methods.darts import initial_alphas
+from applications.nas.settings import (
+    ArchitectureSettings,
+    DartsSettings,
+    Formulation,
+    SearchSettings,
+    WeightSettings,
+)
+from applications.nas.space.cell import CellSpace
+from applications.nas.supernet import Supernet
+
+SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
+ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}
+
+
+def learner(name: str, classes: int, weight: float = 1.0, loss: Callable[..., Tensor] = cross_entropy) -> Learner:
+    """A task with one batch in each part, so that every step of a search is an epoch of its own."""
+    torch.manual_seed(classes)
+    network = Supernet(SPACE, 4, 3, classes, in_channels=1).double()
+    batches = [(torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4) % classes) for _ in range(2)]
+    return Learner(name, network, batches[:1], batches[1:], loss, weight)
+
+
+def setup(formulation: Formulation, gradient: str = "exact", **weights: float) -> SearchSettings:
+    """Four epochs of a search, with an architecture that moves."""
+    return SearchSettings(
+        formulation=formulation,
+        darts=DartsSettings(gradient),  # type: ignore[arg-type]
+        weights=WeightSettings(**weights),
+        architecture=ArchitectureSettings(lr=0.05),
+        epochs=4,
+    )
