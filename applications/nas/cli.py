@@ -158,7 +158,8 @@ def _retrain(words: list[str], console: Console) -> None:
 
 def _draw(words: list[str], console: Console) -> None:
     command = tyro.cli(DrawCommand, args=words, prog="mlo-nas draw")
-    for path in draw_genotype(read_genotype(command.cell), command.out):
+    stem = command.out.with_suffix("") if command.out.suffix in (".svg", ".png") else command.out
+    for path in draw_genotype(read_genotype(command.cell), stem):
         console.print(str(path), highlight=False, soft_wrap=True)
 
 

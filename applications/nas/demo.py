@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from applications.nas.draw import draw_genotype
 from applications.nas.formulations import gradients_per_step
 from applications.nas.jobs import Job, run_jobs
 from applications.nas.presets import RETRAIN, SEARCH
-from applications.nas.retrain import Training, retrain_seeds
+from applications.nas.retrain import Training, check_fit, retrain_seeds
 from applications.nas.run_folder import new_folder, write_config, write_json, write_text
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
@@ -61,13 +62,17 @@ def demo(settings: DemoSettings, console: Console) -> Path:
     Returns:
         The folder of the run.
     """
+    space = settings.search.supernet.space
+    drawn = random_genotype(space, torch.Generator().manual_seed(settings.search.seed))
+    for task in load_tasks(settings.search.data, settings.search.seed):
+        check_fit(drawn, task, settings.retrain)
     with new_folder(settings.out, Path("runs"), "demo") as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         plans = _plans(settings)
         outcomes = _search(plans, folder, console, settings.workers)
+        write_config(folder, settings)
         genotypes = {name: outcome.genotype for name, outcome in outcomes.items()}
-        space = settings.search.supernet.space
-        genotypes[RANDOM] = random_genotype(space, torch.Generator().manual_seed(settings.search.seed))
+        genotypes[RANDOM] = drawn
         trainings = _retrain(genotypes, settings, folder, console)
         contenders = [
             Contender(name, cell, outcomes[name].gradients if name in outcomes else 0, trainings[name])
@@ -122,7 +127,6 @@ def _retrain(
 
 def _conclude(settings: DemoSettings, contenders: Sequence[Contender], folder: Path, console: Console) -> None:
     """Write and print what came out."""
-    write_config(folder, settings)
     write_json(folder / "results.json", as_json(contenders))
     for one in contenders:
         write_text(folder / f"{one.name}.json", one.genotype.to_json())
@@ -150,9 +154,17 @@ def _notes(settings: DemoSettings, contenders: Sequence[Contender]) -> list[str]
         f"(8), C = {net.channels} (16), small images. It shows how a search works, not how good a method is.",
         f"One search of each kind (seed {settings.search.seed}), with equally many gradients but for the rounding to "
         f"whole epochs. Each cell was retrained from scratch on each task with {seeds}, for equally many epochs: "
-        "the spread is over these, not over searches.",
+        "the spread is over these, not over searches. The margin is twice the larger of that spread and of the "
+        "counting error on the test images.",
+        f"The single-task search saw {tasks[0]} alone, in {_steps(settings)}; the random cell took no search.",
         *[_verdict(task, contenders) for task in tasks],
     ]
+
+
+def _steps(settings: DemoSettings) -> str:
+    """Say how the gradients of the two searches were spent."""
+    plans = _plans(settings)
+    return f"{plans[SINGLE].epochs} epochs against {plans[INTERLEAVING].epochs}"
 
 
 def _verdict(task: str, contenders: Sequence[Contender]) -> str:
@@ -162,15 +174,18 @@ def _verdict(task: str, contenders: Sequence[Contender]) -> str:
     order = ", then ".join(f"{name} {mean:.2f}" for name, mean in means.items())
     if min(map(len, errors.values())) < 2:
         return f"{task}: mean error {order}; one retraining each has no spread, so no difference is shown."
-    spread = max(map(statistics.stdev, errors.values()))
     best, *others = means
-    close = [name for name in others if means[name] - means[best] <= 2 * spread]
+    tested = next(training.tested for training in contenders[0].trainings if training.task == task)
+    share = max(means[best] / 100, 1 / tested)
+    counting = 100 * math.sqrt(share * (1 - share) / tested)
+    margin = 2 * max(counting, *map(statistics.stdev, errors.values()))
+    close = [name for name in others if means[name] - means[best] <= margin]
     verdict = f"{best} is ahead of all by more than that"
     if close:
         verdict = f"{best} and {' and '.join(close)} are not told apart"
     if close == others:
         verdict = "all are within that, so no difference is shown"
-    return f"{task}: mean error {order}; twice the spread is {2 * spread:.2f}: {verdict}."
+    return f"{task} ({tested} test images): mean error {order}; margin {margin:.2f}: {verdict}."
 
 
 def _report(contenders: Sequence[Contender], notes: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ __all__ = ["draw_alphas", "draw_cell", "draw_curves", "draw_genotype", "to_dot"]
 
 _INCHES_PER_UNIT = 0.62
 _TITLE_INCHES = 0.32
-_INPUTS = ("$c_{k-2}$", "$c_{k-1}$")
+_INPUTS = ("0: $c_{k-2}$", "1: $c_{k-1}$")
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
 # By the first letters of the operation; dark enough to be read as text on white.
 _COLOURS = {
@@ -72,8 +72,8 @@ def to_dot(cell: Cell) -> str:
     """
     output = 2 + len(cell.edges) // 2
     lines = ["digraph cell {", "  rankdir=LR;", "  node [shape=box, style=rounded];"]
-    lines += ['  0 [label="c_{k-2}"];', '  1 [label="c_{k-1}"];']
-    lines += [f'  {node} [label="{node - 2}", shape=circle];' for node in range(2, output)]
+    lines += ['  0 [label="0: c_{k-2}"];', '  1 [label="1: c_{k-1}"];']
+    lines += [f'  {node} [label="{node}", shape=circle];' for node in range(2, output)]
     lines += [f'  {output} [label="concat"];']
     lines += [
         f'  {edge.predecessor} -> {2 + index // 2} [label="{edge.operation}"];' for index, edge in enumerate(cell.edges)
@@ -141,7 +141,7 @@ def _outline(vertex: int, layout: Layout) -> Patch:
 def _name(vertex: int, layout: Layout) -> str:
     if vertex < len(_INPUTS):
         return _INPUTS[vertex]
-    return "concat" if vertex == layout.output else str(vertex - len(_INPUTS))
+    return "concat" if vertex == layout.output else str(vertex)
 
 
 def _colour(operation: str) -> str:

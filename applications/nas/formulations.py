@@ -83,7 +83,9 @@ def build_graph(
     lower = [_weights(learner, update, _response(settings.darts)) for learner in learners]
     form = settings.formulation
     if isinstance(form, Interleaving):
-        proximal = mlo.Proximal(form.weight, step_size=rate, form=form.form, anchor=form.anchor)
+        proximal = mlo.Proximal(
+            form.weight, step_size=rate, form=form.form, anchor=form.anchor, allow_unstable=form.allow_unstable
+        )
         lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
     answers = _answers(form, learners)
     top = mlo.Problem(

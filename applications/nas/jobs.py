@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any
 
@@ -47,7 +49,9 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
             run are waited for.
     """
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, progress(console) as begin:
+    manager = SyncManager(ctx=context)
+    manager.start(_follow_parent)
+    with manager, progress(console) as begin:
         queue = manager.Queue()
         listener = threading.Thread(target=_listen, args=(queue, begin), daemon=True)
         listener.start()
@@ -56,7 +60,12 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
                 futures = [pool.submit(_call, job, queue) for job in jobs]
                 try:
                     return _results(jobs, futures)
-                except BaseException:
+                except Exception:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+                except BaseException:  # Ctrl-C, which need not have reached the workers: end them too
+                    for process in list(pool._processes.values()):
+                        process.terminate()
                     pool.shutdown(cancel_futures=True)
                     raise
         finally:
@@ -77,9 +86,22 @@ def _results(jobs: Sequence[Job], futures: Sequence[Future[Any]]) -> list[Any]:
 
 
 def _begin() -> None:
-    """Prepare a worker: one thread, and Ctrl-C, which reaches it too, ends it without a traceback."""
+    """Prepare a worker: one thread; Ctrl-C ends it without a traceback, and so does the end of its parent."""
     torch.set_num_threads(1)
+    _follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _follow_parent() -> None:
+    """End this process when the one that started it ends, however that comes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(job: Job, queue: Queue[Message | None]) -> Any:

@@ -30,6 +30,7 @@ class Training:
         error: Test error in percent, after the last epoch.
         parameters: Weights of the network, without the auxiliary head, as papers count them.
         seconds: Wall time.
+        tested: Number of test images.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Training:
     error: float
     parameters: int
     seconds: float
+    tested: int
 
 
 def retrain(
@@ -76,7 +78,8 @@ def retrain(
     torch.save(on_cpu, folder / f"{task.name}-{seed}.pt")
     named = network.named_parameters()
     parameters = sum(value.numel() for name, value in named if not name.startswith("auxiliary"))
-    return Training(task.name, seed, test_error(network, task), parameters, time.monotonic() - started)
+    error = test_error(network, task)
+    return Training(task.name, seed, error, parameters, time.monotonic() - started, len(task.test))
 
 
 def retrain_seeds(

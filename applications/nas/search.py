@@ -159,7 +159,11 @@ def _write_outcome(
     outcome: SearchOutcome,
 ) -> None:
     space = settings.supernet.space
+    # The cell before its pictures, so that a disk that is full loses no search.
     write_json(folder / "alphas.json", {name: table.tolist() for name, table in alphas.items()})
+    cost = {"steps": outcome.steps, "gradients": outcome.gradients, "seconds": outcome.seconds}
+    write_json(folder / RESULTS, cost)
+    write_text(folder / GENOTYPE, outcome.genotype.to_json())
     labels = [f"{source} to {node}" for node, source in space.rows]
     draw_alphas(softmax_relaxation(alphas), space.primitives, labels, folder / "alphas")
     draw_genotype(outcome.genotype, folder / "cell")
@@ -167,10 +171,6 @@ def _write_outcome(
     norms = [column for column in rows[0] if column.startswith("gradient/")]
     draw_curves(rows, {"loss": losses, "norm of the gradient": norms}, folder / "curves")
     write_text(folder / "README.md", _explain(settings, tasks, outcome))
-    cost = {"steps": outcome.steps, "gradients": outcome.gradients, "seconds": outcome.seconds}
-    write_json(folder / RESULTS, cost)
-    # Last, so that a folder with a genotype is a finished search.
-    write_text(folder / GENOTYPE, outcome.genotype.to_json())
 
 
 def _explain(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOutcome) -> str:
@@ -178,7 +178,8 @@ def _explain(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOut
     kind = type(form).__name__
     if isinstance(form, Interleaving):
         c = 2 * settings.weights.lr * form.weight
-        kind += f", {form.rounds} rounds, lambda {form.weight:g}, c = 2 lr lambda = {c:g} at the start ({form.form})"
+        strength = f"c = 2 lr lambda = {c:g} and rho = c / (1 + c) = {c / (1 + c):.3g} at the start"
+        kind += f", {form.rounds} rounds, lambda {form.weight:g}, {strength} ({form.form})"
     lines = [
         "# An architecture search",
         "",

@@ -82,6 +82,8 @@ class Interleaving:
     """The proximal step, or equation 7 as written (diverges for c >= 2 and is refused then)."""
     anchor: Literal["none", "cyclic"] = "none"
     """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
+    allow_unstable: bool = False
+    """Take equation 7 as written in spite of c >= 2."""
 
 
 Formulation = (
@@ -104,7 +106,12 @@ class SupernetSettings:
     channels: int = 16
     """Channels of the first cell."""
     layers: int = 8
-    """Cells; those at one and two thirds are reduction cells."""
+    """Cells, at least 3; those at one and two thirds are reduction cells."""
+
+    def __post_init__(self) -> None:
+        """Check that cells of both types occur."""
+        if self.layers < 3:
+            raise ConfigError(f"supernet: layers={self.layers} leaves no normal cell to search: take at least 3")
 
     @property
     def space(self) -> CellSpace:

@@ -89,9 +89,12 @@ def test_budgets_are_equal_to_within_an_epoch(rounds: int, epochs: int, gradient
     assert plans[CELLS[1]].formulation == SingleTask()
 
 
-def contenders(**errors: list[float]) -> list[Contender]:
+MANY = 10**9  # test images enough for the counting error to play no part
+
+
+def contenders(tested: int = MANY, **errors: list[float]) -> list[Contender]:
     return [
-        Contender(name, ZOO["PDARTS"], 0, tuple(Training("t", seed, error, 1, 0.0) for seed, error in enumerate(found)))
+        Contender(name, ZOO["PDARTS"], 0, tuple(Training("t", i, e, 1, 0.0, tested) for i, e in enumerate(found)))
         for name, found in errors.items()
     ]
 
@@ -100,20 +103,22 @@ def contenders(**errors: list[float]) -> list[Contender]:
 VERDICTS = [
     (
         {"a": [5.0, 6.0, 7.0], "b": [1.0, 2.0, 3.0], "c": [20.0, 20.0, 20.0]},
-        "t: mean error b 2.00, then a 6.00, then c 20.00; twice the spread is 2.00: "
+        f"t ({MANY} test images): mean error b 2.00, then a 6.00, then c 20.00; margin 2.00: "
         "b is ahead of all by more than that.",
     ),
     (
         {"a": [3.0, 4.0, 5.0], "b": [1.0, 2.0, 3.0], "c": [20.0, 20.0, 20.0]},
-        "t: mean error b 2.00, then a 4.00, then c 20.00; twice the spread is 2.00: b and a are not told apart.",
+        f"t ({MANY} test images): mean error b 2.00, then a 4.00, then c 20.00; margin 2.00: "
+        "b and a are not told apart.",
     ),
     (
         {"a": [5.0, 5.0, 5.0], "b": [5.0, 5.0, 5.0], "c": [6.0, 6.0, 6.0]},
-        "t: mean error a 5.00, then b 5.00, then c 6.00; twice the spread is 0.00: a and b are not told apart.",
+        f"t ({MANY} test images): mean error a 5.00, then b 5.00, then c 6.00; margin 0.00: "
+        "a and b are not told apart.",
     ),
     (
         {"a": [1.0, 2.0, 3.0], "b": [2.0, 3.0, 4.0], "c": [2.5, 3.5, 4.5]},
-        "t: mean error a 2.00, then b 3.00, then c 3.50; twice the spread is 2.00: all are within that, "
+        f"t ({MANY} test images): mean error a 2.00, then b 3.00, then c 3.50; margin 2.00: all are within that, "
         "so no difference is shown.",
     ),
     (
@@ -129,11 +134,21 @@ def test_verdicts(errors: dict[str, list[float]], verdict: str) -> None:
     assert _verdict("t", contenders(**errors)) == verdict
 
 
+def test_one_image_decides_nothing() -> None:
+    # 100 images at 5 % have a counting error of 2.2 points, whatever the spread: 5 and 6 are not told apart.
+    found = _verdict("t", contenders(tested=100, a=[5.0, 5.0], b=[6.0, 6.0]))
+    assert found == (
+        "t (100 test images): mean error a 5.00, then b 6.00; margin 4.36: all are within that, "
+        "so no difference is shown."
+    )
+
+
 def test_notes_say_how_small_it_is() -> None:
-    seen, first, second, _ = _notes(DemoSettings(), contenders(a=[1.0, 2.0], b=[1.0, 2.0]))
+    seen, first, second, budget, _ = _notes(DemoSettings(), contenders(a=[1.0, 2.0], b=[1.0, 2.0]))
     assert "2 nodes (DARTS has 4), 5 operations (8), 3 cells (8), C = 4 (16)" in first
     assert "test images" in seen
     assert "(seed 0)" in second
+    assert "saw t alone, in 28 epochs against 10" in budget
     assert "3 seeds" in second
 
 

@@ -113,7 +113,7 @@ def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) 
 def test_the_strength_of_interleaving_is_told(tmp_path: Path) -> None:
     search(replace(SETTINGS, formulation=Interleaving(weight=20.0)), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "2 rounds, lambda 20, c = 2 lr lambda = 1 at the start (implicit)" in text
+    assert "2 rounds, lambda 20, c = 2 lr lambda = 1 and rho = c / (1 + c) = 0.5 at the start (implicit)" in text
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -15,7 +15,7 @@ from applications.nas.summary import Contender, as_json, as_markdown, as_table, 
 
 def contender(name: str, gradients: int | None, **errors: list[float]) -> Contender:
     found = [
-        Training(task, seed, error, 1000 + len(task), 0.5)
+        Training(task, seed, error, 1000 + len(task), 0.5, 100)
         for task, values in errors.items()
         for seed, error in enumerate(values)
     ]

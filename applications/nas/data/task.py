@@ -93,6 +93,8 @@ class Task:
                 raise DataError(
                     f"{where}: label {int(images.labels.max())} but {len(self.classes)} classes: name every class"
                 )
+        if len(self.classes) < 2:
+            raise DataError(f"task {self.name!r}: one class leaves nothing to tell apart: give two or more")
         check_statistics(self.mean, self.std, channels=self.train.shape[0])
 
 
