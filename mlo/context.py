@@ -14,7 +14,7 @@ from mlo.errors import LossError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Evaluation
 from mlo.update import State
-from mlo.vector import Params, Values
+from mlo.vector import Params, Values, clone
 from mlo.view import View
 
 
@@ -34,7 +34,7 @@ class Context:
         graph: The problems.
         values: The present value of each problem: given, or answered by a solve further up.
         stored: The values before anything was solved.
-        states: Optimizer states; a problem without one starts afresh.
+        states: The optimizer state of each problem that has an update.
         buffers: Module buffers.
         batches: One batch for each problem.
         tally: Counts the work; shared by all contexts made from this one.
@@ -53,12 +53,12 @@ class Context:
         return replace(self, values={**self.values, **values})
 
 
-def own_gradient(
+def loss_gradient(
     context: Context, name: str, wrt: set[str], *, differentiable: bool, stationary: bool
 ) -> Evaluation:
     """Differentiate one loss with respect to what it sees directly."""
     problem = context.graph[name]
-    buffers = {key: value.clone() for key, value in context.buffers[name].items()}
+    buffers = clone(context.buffers[name])
     with torch.enable_grad():
         present = {other: context.values[other] for other in (name, *problem.dependencies)}
         leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
@@ -79,7 +79,7 @@ def call_loss(context: Context, name: str, present: Values, buffers: Params) -> 
     shown = {}
     for other in (name, *problem.reads):
         # Reading a module must not change its buffers: they belong to the problem that trains it.
-        own = buffers if other == name else {key: value.clone() for key, value in context.buffers[other].items()}
+        own = buffers if other == name else clone(context.buffers[other])
         shown[other] = graph[other].kind.present(present[other], own)
     versions = _versions(present)
     try:

@@ -97,8 +97,9 @@ def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mappin
             params[problem.name], buffers[problem.name] = kind_of.initial(), kind_of.buffers()
         else:
             params[problem.name], buffers[problem.name] = kind_of.parse(problem.name, given_value)
+    states = {p.name: p.rule.init(params[p.name]) for p in graph.problems if p.rule is not None}
     drawn = {p.name: batches[p.name] if p.name in batches else peek(p) for p in graph.problems}
-    return Context(graph, params, params, {}, buffers, drawn)
+    return Context(graph, params, params, states, buffers, drawn)
 
 
 def peek(problem: Problem) -> Any:

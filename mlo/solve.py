@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mlo.context import Context, call_loss, own_gradient
+from mlo.context import Context, call_loss, loss_gradient
 from mlo.errors import GraphError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
 from mlo.update import State
-from mlo.vector import Params, Values, add
+from mlo.vector import Params, Values, add, clone
 
 
 class ProblemNode(Node):
@@ -33,12 +33,8 @@ class ProblemNode(Node):
 
     def start(self) -> Point:
         """Return the stored value, with its optimizer state and buffers."""
-        params, rule = self.context.stored[self.name], self.problem.rule
-        if self.name in self.context.states:
-            state = self.context.states[self.name]
-        else:
-            state = None if rule is None else rule.init(params)
-        return Point(params, state, self.context.buffers[self.name])
+        context = self.context
+        return Point(context.stored[self.name], context.states.get(self.name), context.buffers[self.name])
 
     def read(self) -> Values:
         """Return the present values of the inputs."""
@@ -122,7 +118,7 @@ def objective(context: Context, name: str) -> Tensor:
         for responder in context.graph.inside(name):
             _, trace = solve(context, responder, differentiable=True)
             context = with_answer(context, responder, trace)
-        buffers = {key: value.clone() for key, value in context.buffers[name].items()}
+        buffers = clone(context.buffers[name])
         present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
         return call_loss(context, name, present, buffers)
 
@@ -152,7 +148,7 @@ def total_gradient(
         nodes.append((node, trace))
         context = with_answer(context, responder, trace)
     useful = _useful(nodes, wrt)
-    seen = own_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
+    seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
     for node, trace in reversed(nodes):
         cotangent = table.pop(node.name, None)

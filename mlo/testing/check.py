@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
+from mlo.autodiff import cut, named_vjp
 from mlo.context import Context
 from mlo.errors import ConfigError, HypergradientMismatch
 from mlo.gradient import checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import Implicit
-from mlo.hypergradient.run import run
+from mlo.hypergradient.run import filled, run
 from mlo.rng import RandomState, preserved, replayed
 from mlo.solve import ProblemNode, objective, total_gradient
 from mlo.testing.resolve import Reference, along, answer, frozen, ours
-from mlo.vector import Params, axpy, norm
+from mlo.vector import Params, axpy, norm, unit
 
 
 def check_hypergradient(
@@ -108,12 +109,10 @@ def _by_autograd(context: Context, of: str) -> Params | None:
     names = context.graph.responders(of)
     if not all(context.graph[name].response.transmits for name in names):
         return None
-    leaves = {key: value.detach().requires_grad_() for key, value in context.values[of].items()}
+    leaves = cut(context.values[of], differentiable=False)
     with replayed(RandomState.capture()):
         loss = objective(context.with_values({of: leaves}), of)
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    pairs = zip(leaves.items(), found, strict=True)
-    return {key: torch.zeros_like(at) if value is None else value for (key, at), value in pairs}
+    return filled(named_vjp([loss], {of: leaves}, [torch.ones_like(loss)]).get(of), leaves)
 
 
 def _compare_with_autograd(of: str, ours: Params, exact: Params, rtol: float) -> None:
@@ -134,8 +133,7 @@ def _directions(at: Params, count: int, seed: int) -> list[Params]:
     found = []
     for _ in range(count):
         drawn = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v) for k, v in at.items()}
-        size = norm(drawn)
-        found.append({key: value / size for key, value in drawn.items()})
+        found.append(unit(drawn)[0])
     return found
 
 
