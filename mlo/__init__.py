@@ -16,10 +16,12 @@ from mlo.errors import (
     MLOError,
     ReadError,
     StabilityError,
+    UnconvergedError,
+    UnconvergedWarning,
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, Implicit, Unroll
+from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Unroll
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, Dense, LinearSolution, Neumann
 from mlo.problem import Problem
@@ -39,6 +41,7 @@ __all__ = [
     "Exact",
     "FiniteDifference",
     "FirstOrder",
+    "FixedPoint",
     "GraphError",
     "HypergradientMismatch",
     "Implicit",
@@ -52,6 +55,8 @@ __all__ = [
     "ReadError",
     "Report",
     "StabilityError",
+    "UnconvergedError",
+    "UnconvergedWarning",
     "Unroll",
     "View",
     "__version__",

@@ -13,6 +13,7 @@ from mlo.autodiff import cut, named_vjp
 from mlo.errors import LossError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Evaluation
+from mlo.linear.base import LinearSolution
 from mlo.update import State
 from mlo.vector import Params, Values, clone
 from mlo.view import View
@@ -20,10 +21,17 @@ from mlo.view import View
 
 @dataclass
 class Tally:
-    """Counts of the work done: plain gradients of one loss, and pullbacks through one problem's answer."""
+    """Counts of the work done.
+
+    Attributes:
+        gradients: Plain gradients of one loss.
+        pullbacks: Pullbacks through one problem's answer.
+        unconverged: For each problem, the linear solve with the largest residual among those that did not converge.
+    """
 
     gradients: int = 0
     pullbacks: int = 0
+    unconverged: dict[str, LinearSolution] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class Context:
         states: The optimizer state of each problem that has an update.
         buffers: Module buffers.
         batches: One batch for each problem.
+        partial: Whether derivatives of a problem inside another hold the answers below it fixed.
+        adjoints: Where the linear solve of each problem may start: its solution in the outer step before.
         tally: Counts the work; shared by all contexts made from this one.
     """
 
@@ -46,6 +56,8 @@ class Context:
     states: Mapping[str, State]
     buffers: Mapping[str, Params]
     batches: Mapping[str, Any]
+    partial: bool = False
+    adjoints: Mapping[str, Tensor] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
 
     def with_values(self, values: Values) -> Context:

@@ -2,8 +2,18 @@
 
 from mlo.hypergradient.base import AbstractResponse
 from mlo.hypergradient.first_order import FirstOrder
+from mlo.hypergradient.fixed_point import FixedPoint
 from mlo.hypergradient.implicit import Implicit
 from mlo.hypergradient.second_order import AbstractProduct, Exact, FiniteDifference
 from mlo.hypergradient.unroll import Unroll
 
-__all__ = ["AbstractProduct", "AbstractResponse", "Exact", "FiniteDifference", "FirstOrder", "Implicit", "Unroll"]
+__all__ = [
+    "AbstractProduct",
+    "AbstractResponse",
+    "Exact",
+    "FiniteDifference",
+    "FirstOrder",
+    "FixedPoint",
+    "Implicit",
+    "Unroll",
+]
