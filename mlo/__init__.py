@@ -21,7 +21,7 @@ from mlo.errors import (
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Unroll
+from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Penalty, SingleLoop, Unroll
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, Dense, LinearSolution, Neumann
 from mlo.problem import Problem
@@ -49,11 +49,13 @@ __all__ = [
     "LossError",
     "MLOError",
     "Neumann",
+    "Penalty",
     "Problem",
     "ProblemGraph",
     "Proximal",
     "ReadError",
     "Report",
+    "SingleLoop",
     "StabilityError",
     "UnconvergedError",
     "UnconvergedWarning",

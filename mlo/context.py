@@ -46,7 +46,7 @@ class Context:
         buffers: Module buffers.
         batches: One batch for each problem.
         partial: Whether derivatives of a problem inside another hold the answers below it fixed.
-        adjoints: Where the linear solve of each problem may start: its solution in the outer step before.
+        adjoints: The solution of each problem's linear solve in the outer step before; None where nobody remembers.
         tally: Counts the work; shared by all contexts made from this one.
     """
 
@@ -57,7 +57,7 @@ class Context:
     buffers: Mapping[str, Params]
     batches: Mapping[str, Any]
     partial: bool = False
-    adjoints: Mapping[str, Tensor] = field(default_factory=dict)
+    adjoints: Mapping[str, Tensor] | None = None
     tally: Tally = field(default_factory=Tally)
 
     def with_values(self, values: Values) -> Context:

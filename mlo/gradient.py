@@ -160,6 +160,8 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
     rules = [context.graph[name].response for name in solved.traces]
     if found is None and all(rule.transmits for rule in rules):
         cause = "neither directly nor through an answer: check its reads, and theirs, and look for .detach() or .item()"
+        if context.partial:
+            cause += "; or partial=True leaves out the only way that leads there: leave it at False"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
     culprit = not_finite(gradient)

@@ -60,8 +60,8 @@ class ProblemNode(Node):
 
     def _at(self, point: Point, others: Values) -> Context:
         context = self.context.with_values({**others, self.name: point.params})
-        # A start for the adjoint is known for the outermost sweep alone.
-        return replace(context, buffers={**context.buffers, self.name: point.buffers}, adjoints={})
+        # Adjoints are remembered for the outermost sweep alone.
+        return replace(context, buffers={**context.buffers, self.name: point.buffers}, adjoints=None)
 
     def advance(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Apply the problem's update rule."""
@@ -96,7 +96,12 @@ class ProblemNode(Node):
     @property
     def adjoint(self) -> Tensor | None:
         """Return the linear solution of the outer step before."""
-        return self.context.adjoints.get(self.name)
+        return None if self.context.adjoints is None else self.context.adjoints.get(self.name)
+
+    @property
+    def remembers(self) -> bool:
+        """Return whether linear solutions are kept."""
+        return self.context.adjoints is not None
 
     def note(self, solution: LinearSolution) -> None:
         """Keep the worst linear solve of this problem."""

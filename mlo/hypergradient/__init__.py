@@ -4,7 +4,9 @@ from mlo.hypergradient.base import AbstractResponse
 from mlo.hypergradient.first_order import FirstOrder
 from mlo.hypergradient.fixed_point import FixedPoint
 from mlo.hypergradient.implicit import Implicit
+from mlo.hypergradient.penalty import Penalty
 from mlo.hypergradient.second_order import AbstractProduct, Exact, FiniteDifference
+from mlo.hypergradient.single_loop import SingleLoop
 from mlo.hypergradient.unroll import Unroll
 
 __all__ = [
@@ -15,5 +17,7 @@ __all__ = [
     "FirstOrder",
     "FixedPoint",
     "Implicit",
+    "Penalty",
+    "SingleLoop",
     "Unroll",
 ]

@@ -139,6 +139,11 @@ class Node(ABC):
     def adjoint(self) -> Tensor | None:
         """Return the solution of this problem's linear solve one outer step ago, if it is known."""
 
+    @property
+    @abstractmethod
+    def remembers(self) -> bool:
+        """Return whether an engine remembers that solution from step to step."""
+
     @abstractmethod
     def note(self, solution: LinearSolution) -> None:
         """Remember a linear solve that did not converge, for the warning at the end."""
