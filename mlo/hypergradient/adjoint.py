@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -60,19 +61,20 @@ def check_solver(rule: str, solver: object) -> None:
 def unconverged(name: str, solution: LinearSolution) -> str:
     """Return what to tell of a linear solve for problem `name` that did not converge."""
     return (
-        f"problem {name!r}: the linear solve of its implicit response has not converged: {_figures(solution)}; its "
-        "hypergradient is off by about as much: take more steps, another solver, a larger tol, or curvature (a ridge "
+        f"problem {name!r}: the adjoint solve of its response has not converged: {_figures(solution)}; a hypergradient "
+        "through it is off by about as much: give it more steps, another solver, a larger tol, or curvature (a ridge "
         "term in the loss, or mlo.Damped)"
     )
 
 
 def _figures(solution: LinearSolution) -> str:
-    done = f"relative residual {solution.residual:.1e} after {solution.iterations} products"
-    return f"{done}, smallest curvature {solution.curvature:.1e}"
+    done = f"relative residual {solution.residual:.1e} after {solution.iterations} steps"
+    known = not math.isnan(solution.curvature)
+    return f"{done}, smallest curvature {solution.curvature:.1e}" if known else done
 
 
 def _explain(name: str, cotangent: Tensor, solution: LinearSolution) -> str:
     if not_finite({"cotangent": cotangent}) is not None:
         return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
     cure = "check that its loss has a strict minimum there, add curvature (a ridge term), or try another solver"
-    return f"problem {name!r}: the linear solve of its implicit response failed ({_figures(solution)}): {cure}"
+    return f"problem {name!r}: the adjoint solve of its response failed ({_figures(solution)}): {cure}"
