@@ -1,4 +1,4 @@
-"""Derivatives that hold the answers below fixed: what they are, that they have to be asked for, and what they leave out.
+"""Derivatives that hold the answers below fixed: what they are, and what they leave out.
 
 The oracle writes the definition down: along each problem q that responds, the Jacobian of its answer is
 -H^-1 M with H and M the second derivatives of q's own loss, everything that is solved inside q held constant.

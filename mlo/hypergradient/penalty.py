@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
+
 from mlo.errors import ConfigError, DivergenceError, GraphError, UnconvergedError
 from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
@@ -32,7 +34,8 @@ class Penalty(AbstractResponse):
         c . dx*/dz = weight / 2 * (d_z F(x_{+1}, z) - d_z F(x_{-1}, z))    + O(weight^-2)
         c . dx*/dz = weight * (d_z F(x_{+1}, z) - d_z F(x*, z))            + O(weight^-1)    with two_sided=False
 
-    Both pushed solves go on from the answer, by the problem's own update. In an engine they start where those of the
+    Both pushed solves go on from the answer, by the problem's own update (one that settles: with a constant step size,
+    Adam jitters around its goal at the scale of the push). In an engine they start where those of the
     outer step before ended, relative to the answer (`warm_start`), so that few steps suffice. The adjoint of `Implicit`
     is weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with |G(x_s, z) + s c / weight| in units of
     |c| / weight as its residual.
@@ -101,7 +104,8 @@ class Penalty(AbstractResponse):
         scale = self.weight / (high - low)
         gap = axpy(-1.0, up.point.params, down.point.params)
         residual, steps = max(up.residual, down.residual), up.steps + down.steps
-        solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, residual <= self.tol, math.nan)
+        converged = up.converged and down.converged
+        solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, converged, math.nan)
         if not solution.converged:
             if self.strict:
                 raise UnconvergedError(unconverged(node.name, solution))
@@ -111,29 +115,33 @@ class Penalty(AbstractResponse):
     def _pushed(self, node: Node, trace: Trace, cotangent: Params, sign: float, adjoint: Params) -> _Pushed:
         """Solve with the objective tilted by sign * c / weight, by the problem's own update."""
         if sign == 0.0:
-            return _Pushed(trace.end, 0.0, 0)
+            return _Pushed(trace.end, 0.0, 0, True)
         record: _Record = trace.record
         force = scaled(sign / self.weight, cotangent)
         unit = float(norm(force))
         point = replace(trace.end, params=axpy(-sign / self.weight, adjoint, trace.end.params))
+        # A force below what rounding leaves of a gradient cannot be balanced any better.
+        eps = max(torch.finfo(value.dtype).eps for value in cotangent.values())
+        enough = max(self.tol, 16 * eps * max(1.0, float(norm(point.params))) / unit)
         for made in range(self.steps + 1):
             with replayed(record.random):
                 seen = node.gradient(point, record.others, (node.name,))
             gradient = axpy(1.0, force, own_gradient(seen, node))
             residual = float(node.slope(point.params, gradient, record.others)) / unit
-            if not residual > self.tol or made == self.steps:
+            if not residual > enough or made == self.steps:
                 break
             point = advance(node, point, gradient, record.others, point.buffers)
-        return _Pushed(point, residual, made)
+        return _Pushed(point, residual, made, residual <= enough)
 
 
 @dataclass(frozen=True)
 class _Pushed:
-    """Where a pushed solve ended, the residual there, and its steps."""
+    """Where a pushed solve ended, and its report."""
 
     point: Point
     residual: float
     steps: int
+    converged: bool
 
 
 def _difference(

@@ -53,8 +53,8 @@ class SingleLoop(AbstractResponse):
         self._check(node)
         point, others = node.start(), node.read()
         local = Exact().linearize(node, point, others)
-        gradient = detach(local.gradient)
-        end = advance(node, point, gradient, {name: detach(value) for name, value in others.items()}, local.seen.buffers)
+        gradient, fixed = detach(local.gradient), {name: detach(value) for name, value in others.items()}
+        end = advance(node, point, gradient, fixed, local.seen.buffers)
         return Trace(detach(point.params), end, (local.seen.loss,), norm(gradient), 1, local)
 
     def pullback(
@@ -80,7 +80,8 @@ class SingleLoop(AbstractResponse):
         what = f"problem {node.name!r} cannot respond by SingleLoop"
         if not node.remembers:
             cause = "its adjoint is trained over the steps of an engine, as a direct answer to the outermost problem"
-            raise GraphError(f"{what} here: {cause}; for one hypergradient, or inside another problem, use mlo.Implicit()")
+            cure = "for one hypergradient, or inside another problem, use mlo.Implicit()"
+            raise GraphError(f"{what} here: {cause}; {cure}")
         if node.steps != 1:
             raise GraphError(f"{what} with steps={node.steps}: it makes one step in each outer step, so give steps=1")
         if node.update_reads:

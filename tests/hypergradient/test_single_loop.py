@@ -78,18 +78,18 @@ def test_one_hypergradient_is_refused_for_it_has_no_past():
 def test_inside_another_problem_it_is_refused():
     one = torch.ones(1, dtype=F64)
     low = {"update": torchopt.sgd(0.1)}
+    loop = {"response": mlo.SingleLoop(0.1), **low}
     problems = [
         mlo.Problem("u", lambda v, _: (v.m**2).sum(), one, reads=["m"], **low),
         mlo.Problem("m", lambda v, _: ((v.m - v.l) ** 2).sum(), one, reads=["l"], **low),
-        mlo.Problem("l", lambda v, _: ((v.l - v.m - v.u) ** 2).sum(), one, reads=["m", "u"],
-                    response=mlo.SingleLoop(0.1), **low),  # fmt: skip
+        mlo.Problem("l", lambda v, _: ((v.l - v.m - v.u) ** 2).sum(), one, reads=["m", "u"], **loop),
     ]
     with pytest.raises(mlo.GraphError, match="'l' cannot respond by SingleLoop here"):
         mlo.Engine(mlo.ProblemGraph(problems)).step()
 
 
 def test_more_than_one_step_is_refused():
-    with pytest.raises(mlo.GraphError, match="'w' cannot respond by SingleLoop with steps=3: .* give steps=1"):
+    with pytest.raises(mlo.GraphError, match=r"'w' cannot respond by SingleLoop with steps=3: .* give steps=1"):
         mlo.Engine(graph(mlo.SingleLoop(RHO), steps=3)).step()
 
 
