@@ -23,7 +23,7 @@ from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Penalty, SingleLoop, Unroll
 from mlo.interleave import influence, interleave
-from mlo.linear import CG, Dense, LinearSolution, Neumann
+from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import clip_norm
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CG",
     "ConfigError",
+    "Damped",
     "DataError",
     "Dense",
     "DivergenceError",
@@ -42,13 +43,16 @@ __all__ = [
     "FiniteDifference",
     "FirstOrder",
     "FixedPoint",
+    "GMRES",
     "GraphError",
     "HypergradientMismatch",
+    "Identity",
     "Implicit",
     "LinearSolution",
     "LossError",
     "MLOError",
     "Neumann",
+    "Nystrom",
     "Penalty",
     "Problem",
     "ProblemGraph",

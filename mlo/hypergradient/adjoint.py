@@ -37,7 +37,7 @@ class AdjointSolve:
             DivergenceError: If there is no solution to speak of.
             UnconvergedError: If the solve did not converge and `strict` is set.
         """
-        solution = self.solver.solve(matvec, cotangent)  # TEMP
+        solution = self.solver.solve(matvec, cotangent, start=start)
         if failed(solution):
             check_finite(self.node.name, self.trace)
             raise DivergenceError(_explain(self.node.name, cotangent, solution))

@@ -16,7 +16,7 @@ from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import own_gradient, run
 from mlo.hypergradient.system import System
 from mlo.linear.base import AbstractLinearSolver
-from mlo.linear.dense import Dense as GMRES  # TEMP
+from mlo.linear.gmres import GMRES
 from mlo.update import split_state
 from mlo.vector import Params, Values, ravel, unravel
 

@@ -44,7 +44,7 @@ UPDATES = {
     "decay": torchopt.sgd(0.1, weight_decay=0.2),
     "momentum and decay": torchopt.sgd(0.05, momentum=0.8, weight_decay=0.2),
     "clipped": torchopt.chain(mlo.clip_norm(0.5), torchopt.sgd(0.1)),
-    "adam": torchopt.adam(0.02, betas=(0.9, 0.9), eps_root=1e-6),
+    "adam": torchopt.adam(0.02, betas=(0.9, 0.9), eps_root=1e-2),
     "adamw": torchopt.adamw(0.05, betas=(0.5, 0.8), weight_decay=1.0, eps=0.1),
     "schedule": torchopt.sgd(torchopt.schedule.linear_schedule(0.2, 0.1, 100, 0)),
 }
