@@ -19,7 +19,7 @@ from mlo.errors import (
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, Implicit, Unroll
+from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, Forward, Implicit, Recompute, Record, Unroll
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, Dense, LinearSolution, Neumann
 from mlo.problem import Problem
@@ -39,6 +39,7 @@ __all__ = [
     "Exact",
     "FiniteDifference",
     "FirstOrder",
+    "Forward",
     "GraphError",
     "HypergradientMismatch",
     "Implicit",
@@ -50,6 +51,8 @@ __all__ = [
     "ProblemGraph",
     "Proximal",
     "ReadError",
+    "Recompute",
+    "Record",
     "Report",
     "StabilityError",
     "Unroll",

@@ -2,8 +2,22 @@
 
 from mlo.hypergradient.base import AbstractResponse
 from mlo.hypergradient.first_order import FirstOrder
+from mlo.hypergradient.forward import Forward
 from mlo.hypergradient.implicit import Implicit
+from mlo.hypergradient.recompute import Recompute
+from mlo.hypergradient.record import Record
 from mlo.hypergradient.second_order import AbstractProduct, Exact, FiniteDifference
 from mlo.hypergradient.unroll import Unroll
 
-__all__ = ["AbstractProduct", "AbstractResponse", "Exact", "FiniteDifference", "FirstOrder", "Implicit", "Unroll"]
+__all__ = [
+    "AbstractProduct",
+    "AbstractResponse",
+    "Exact",
+    "FiniteDifference",
+    "FirstOrder",
+    "Forward",
+    "Implicit",
+    "Recompute",
+    "Record",
+    "Unroll",
+]
