@@ -85,4 +85,4 @@ class Log:
     def trace(self, answer: Params, end: Point, tape: AbstractTape) -> Trace:
         """Return the trace of all steps."""
         size = None if self.gradient is None else norm(self.gradient)
-        return Trace(answer, end, tuple(self.losses), size, tape)
+        return Trace(answer, end, tuple(self.losses), size, record=tape)
