@@ -5,6 +5,8 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 """
 
 from mlo import testing
+from mlo.advice import Advice, Measurement
+from mlo.advise import advise
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -21,7 +23,19 @@ from mlo.errors import (
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Penalty, SingleLoop, Unroll
+from mlo.hypergradient import (
+    Exact,
+    FiniteDifference,
+    FirstOrder,
+    FixedPoint,
+    Forward,
+    Implicit,
+    Penalty,
+    Recompute,
+    Record,
+    SingleLoop,
+    Unroll,
+)
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
 from mlo.problem import Problem
@@ -32,6 +46,7 @@ from mlo.view import View
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "CG",
     "ConfigError",
     "Damped",
@@ -43,6 +58,7 @@ __all__ = [
     "FiniteDifference",
     "FirstOrder",
     "FixedPoint",
+    "Forward",
     "GMRES",
     "GraphError",
     "HypergradientMismatch",
@@ -51,6 +67,7 @@ __all__ = [
     "LinearSolution",
     "LossError",
     "MLOError",
+    "Measurement",
     "Neumann",
     "Nystrom",
     "Penalty",
@@ -58,6 +75,8 @@ __all__ = [
     "ProblemGraph",
     "Proximal",
     "ReadError",
+    "Recompute",
+    "Record",
     "Report",
     "SingleLoop",
     "StabilityError",
@@ -66,6 +85,7 @@ __all__ = [
     "Unroll",
     "View",
     "__version__",
+    "advise",
     "clip_norm",
     "hypergradient",
     "influence",

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"errors"},
     {"rng"},
     {"vector"},
-    {"autodiff", "module", "variable"},
+    {"autodiff", "meter", "module", "variable"},
     {"update", "linear"},
     {"view"},
     {"hypergradient"},
@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"context"},
     {"solve"},
     {"engine", "gradient", "distributed"},
+    {"advice", "advise"},
     {"testing"},
 ]
 PUBLIC_ONLY = ["applications", "examples"]  # these see of `mlo` what a user sees

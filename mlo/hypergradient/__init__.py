@@ -3,8 +3,11 @@
 from mlo.hypergradient.base import AbstractResponse
 from mlo.hypergradient.first_order import FirstOrder
 from mlo.hypergradient.fixed_point import FixedPoint
+from mlo.hypergradient.forward import Forward
 from mlo.hypergradient.implicit import Implicit
 from mlo.hypergradient.penalty import Penalty
+from mlo.hypergradient.recompute import Recompute
+from mlo.hypergradient.record import Record
 from mlo.hypergradient.second_order import AbstractProduct, Exact, FiniteDifference
 from mlo.hypergradient.single_loop import SingleLoop
 from mlo.hypergradient.unroll import Unroll
@@ -16,8 +19,11 @@ __all__ = [
     "FiniteDifference",
     "FirstOrder",
     "FixedPoint",
+    "Forward",
     "Implicit",
     "Penalty",
+    "Recompute",
+    "Record",
     "SingleLoop",
     "Unroll",
 ]

@@ -99,7 +99,7 @@ class Exact(AbstractProduct):
             stationary: See `Node.gradient`.
             differentiable: Whether gradient and products are themselves to be differentiable.
         """
-        split = None if differentiable else node.partial(point, others)
+        split = node.partial(point, others)
         own = cut(point.params, differentiable=differentiable)
         leaves = {name: cut(value, differentiable=differentiable) for name, value in others.items()}
         at, local = replace(point, params=own), node if split is None else split[1]

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from mlo.autodiff import cut, cut_tensor, named_vjp
+from mlo.errors import ConfigError
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
-from mlo.hypergradient.run import filled
-from mlo.hypergradient.second_order import AbstractProduct, Exact, Linearization, check_product
-from mlo.update import State, detach_state, split_state
-from mlo.vector import Params, Values, add, detach, norm, tensors
-
-_OWN, _GRADIENT, _STATE = "x", "g", "s"
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """One recorded update (x', s') = U(x, g, s, z): the points it starts from, and where it ended."""
-
-    linearization: Linearization
-    leaves: dict[str, Params]
-    others: dict[str, Params]
-    params: Params
-    state: State
-
-    def pull(
-        self, cotangent: Params, state_cotangent: list[Tensor] | None, *, differentiable: bool
-    ) -> tuple[dict[str, Params], dict[str, Params]]:
-        """Return the cotangents on (x, g, s), and those on what the update itself reads."""
-        outputs = [*tensors(self.params), *split_state(self.state)[0]]
-        ends = state_cotangent if state_cotangent is not None else []
-        given = [cotangent[name] for name in self.params] + ends
-        inputs = {("leaf", name): value for name, value in self.leaves.items()}
-        inputs |= {("other", name): value for name, value in self.others.items()}
-        found = named_vjp(outputs[: len(given)], inputs, given, differentiable=differentiable, retain=True)
-        own = {name: value for (kind, name), value in found.items() if kind == "leaf"}
-        return own, {name: value for (kind, name), value in found.items() if kind == "other"}
+from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
+from mlo.hypergradient.record import Record
+from mlo.hypergradient.run import advance, own_gradient
+from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
+from mlo.vector import Params, Values, detach
 
 
 @dataclass(frozen=True)
@@ -52,44 +26,53 @@ class Unroll(AbstractResponse):
     cotangent on (x_{t+1}, s_{t+1}) into one on (x_t, g_t, s_t, z), and one second-order product turns that on g_t into
     more on (x_t, z).
 
-    Exact to rounding for any number of steps, converged or not. Memory grows with the number of steps.
+    Exact to rounding for any number of steps, converged or not, unless they are truncated. `memory` decides what is
+    kept of them; every choice gives the same gradient. Inside an exact product of a problem above, which needs the
+    steps' whole history, all of them act as `Record`.
 
     Attributes:
         product: How second-order products are taken.
+        truncate: How many steps, the last ones, are differentiated; None for all. The point before them is a constant.
+            That is biased on purpose: what earlier steps owe to z is left out. Where each step contracts by a factor r
+            in x, that is of the order of r^truncate.
+        memory: What is kept of the steps: `Record()`, `Recompute()` or `Forward()`.
 
-    Source: Forward and Reverse Gradient-Based Hyperparameter Optimization (Franceschi et al., 2017), algorithm 1.
+    Raises:
+        ConfigError: If a setting is out of range, or two contradict each other.
+
+    Source: Forward and Reverse Gradient-Based Hyperparameter Optimization (Franceschi et al., 2017), algorithm 1;
+    truncation: Truncated Back-propagation for Bilevel Optimization (Shaban, Cheng, Hatch, Boots, 2019), K-RMD.
     """
 
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)
+    truncate: int | None = field(default=None, kw_only=True)
+    memory: AbstractMemory = field(default_factory=Record, kw_only=True)
 
     differentiates_update: ClassVar[bool] = True
     differentiates_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check the setting."""
+        """Check the settings."""
         check_product("Unroll", self.product)
+        k = self.truncate
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            cure = "for no step at all use mlo.FirstOrder()"
+            raise ConfigError(f"Unroll: truncate must be a whole number >= 1, or None; got {k!r}: {cure}")
+        if not isinstance(self.memory, AbstractMemory):
+            raise ConfigError(f"Unroll: memory must be an instance such as mlo.Recompute(), got {self.memory!r}")
+        if self.memory.exact_only and not isinstance(self.product, Exact):
+            cure = "leave product at mlo.Exact(), or use mlo.Recompute()"
+            raise ConfigError(f"Unroll: {self.memory} takes exact products only, got {self.product}: {cure}")
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
-        """Make the steps, recording each."""
+        """Make the steps; with `differentiable`, recording each."""
         others = node.read()
-        point, steps, losses = node.start(), [], []
-        for _ in range(node.steps):
-            linearization = self._linearize(node, point, others, differentiable=differentiable)
-            step = _record(node, point, linearization, others, differentiable=differentiable)
-            losses.append(linearization.seen.loss)
-            steps.append(step)
-            point = Point(step.params, step.state, linearization.seen.buffers)
-            if not differentiable:
-                point = Point(detach(point.params), detach_state(point.state), point.buffers)
-        size = norm(detach(steps[-1].linearization.gradient)) if steps else None
-        end = Point(detach(point.params), detach_state(point.state), point.buffers)
-        return Trace(point.params, end, tuple(losses), size, len(steps), steps)
-
-    def _linearize(self, node: Node, point: Point, others: Values, *, differentiable: bool) -> Linearization:
-        # Inside an exact product of a problem above, everything below is differentiated exactly too.
-        if differentiable:
-            return Exact().linearize(node, point, others, differentiable=True)
-        return self.product.linearize(node, point, others)
+        steps = node.steps if self.truncate is None else min(self.truncate, node.steps)
+        start, losses = _lead_in(node, others, node.steps - steps)
+        course = Course(node, self.product, others, start, steps, differentiable)
+        # Autograd can only go through a history that is there.
+        trace = (Record() if differentiable else self.memory).solve(course)
+        return replace(trace, losses=(*losses, *trace.losses), steps=len(losses) + trace.steps)
 
     def differences(self, below: int) -> int:
         """Return how many finite differences are nested in a pullback."""
@@ -98,41 +81,17 @@ class Unroll(AbstractResponse):
     def pullback(
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
-        """Go through the recorded steps, last first."""
-        steps: list[_Step] = trace.record
-        total: dict[str, Params] = {}
-        own: Params | None = cotangent
-        state: list[Tensor] | None = None
-        for index in range(len(steps) - 1, -1, -1):
-            step = steps[index]
-            back, direct = step.pull(filled(own, step.params), state, differentiable=differentiable)
-            names = (*wanted, node.name) if index > 0 else tuple(wanted)
-            product: dict[str, Params] = {}
-            if _GRADIENT in back and names:
-                product = step.linearization.product(back[_GRADIENT], names)
-            for name in wanted:
-                for part in (direct.get(name), product.get(name)):
-                    if part is not None:
-                        total[name] = add(total.get(name), part)
-            own = back.get(_OWN)
-            if node.name in product:
-                own = add(own, product[node.name])
-            state = tensors(back[_STATE]) if _STATE in back else None
-        return Pullback(total)
+        """Go through the steps that were kept or are made again."""
+        tape: AbstractTape = trace.record
+        return Pullback(tape.pull(cotangent, wanted, differentiable=differentiable))
 
 
-def _record(
-    node: Node, point: Point, linearization: Linearization, others: Values, *, differentiable: bool
-) -> _Step:
-    """Apply the update with its graph, from points of its own."""
-    own = cut(point.params, differentiable=differentiable)
-    gradient = cut(linearization.gradient, differentiable=differentiable)
-    values, rebuild = split_state(point.state)
-    state = [cut_tensor(value, differentiable=differentiable) for value in values]
-    read = {name: cut(others[name], differentiable=differentiable) for name in node.update_reads}
-    with torch.enable_grad():
-        params, new_state = node.advance(own, gradient, rebuild(state), {**others, **read})
-    leaves = {_OWN: own, _GRADIENT: gradient}
-    if state:
-        leaves[_STATE] = {str(index): value for index, value in enumerate(state)}
-    return _Step(linearization, leaves, read, params, new_state)
+def _lead_in(node: Node, others: Values, steps: int) -> tuple[Point, list[Tensor]]:
+    """Make the first steps, which are not differentiated; return where they end, and the loss before each."""
+    still = {name: detach(value) for name, value in others.items()}
+    point, losses = node.start(), list[Tensor]()
+    for _ in range(steps):
+        seen = node.gradient(point, still, (node.name,))
+        losses.append(seen.loss)
+        point = advance(node, point, own_gradient(seen, node), still, seen.buffers)
+    return point, losses

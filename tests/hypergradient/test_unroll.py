@@ -34,8 +34,8 @@ def start():
     return {"a": randn(3, seed=1), "b": torch.tensor(0.7, dtype=F64)}
 
 
-def graph(update, steps=STEPS, product=None):
-    rule = mlo.Unroll(product=product or mlo.Exact())
+def graph(update, steps=STEPS, **settings):
+    rule = mlo.Unroll(**settings)
     top = mlo.Problem("z", lambda v, _: outer(v.w, v.z), randn(3, seed=0), reads=["w"], update=torchopt.sgd(0.1))
     low = mlo.Problem(
         "w", lambda v, _: inner(v.w, v.z), start(), reads=["z"], update=update, steps=steps, response=rule
@@ -190,7 +190,7 @@ class Net(nn.Module):
         return self.last(self.drop(torch.tanh(self.norm(self.second(torch.tanh(self.first(x)))))))
 
 
-def net_graph(product):
+def net_graph(product=mlo.Exact(), **settings):
     torch.manual_seed(3)
     net, x, y = Net(), randn(8, 3, seed=1), randn(8, 3, seed=2)
 
@@ -200,7 +200,7 @@ def net_graph(product):
     def validate(v, batch):
         return ((v.w(x[:5]) - y[:5]) ** 2).mean()
 
-    rule = mlo.Unroll(product=product)
+    rule = mlo.Unroll(product=product, **settings)
     top = mlo.Problem("z", validate, torch.full((2,), -1.0, dtype=F64), reads=["w"], update=torchopt.sgd(0.1))
     low = mlo.Problem("w", train, net, reads=["z"], update=torchopt.adam(0.01), steps=3, response=rule)
     return mlo.ProblemGraph([top, low]), net

@@ -1,0 +1,88 @@
+"""What is kept of the steps that are to be differentiated: the interface of the choices for `Unroll`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from mlo.hypergradient.base import Node, Point, Trace
+from mlo.hypergradient.second_order import AbstractProduct, Exact
+from mlo.hypergradient.step import Step, record_step
+from mlo.vector import Params, Values, detach, norm
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The part of a solve that is differentiated.
+
+    Attributes:
+        node: The problem.
+        product: How second-order products are taken.
+        others: Values of the inputs.
+        start: Where the first of these steps starts; a constant.
+        steps: How many updates.
+        differentiable: Whether the steps carry their history, so that autograd can differentiate through them.
+    """
+
+    node: Node
+    product: AbstractProduct
+    others: Values
+    start: Point
+    steps: int
+    differentiable: bool
+
+    def step(self, point: Point) -> Step:
+        """Make one update from `point`, recorded."""
+        # Inside an exact product of a problem above, everything below is differentiated exactly too.
+        if self.differentiable:
+            linearization = Exact().linearize(self.node, point, self.others, differentiable=True)
+        else:
+            linearization = self.product.linearize(self.node, point, self.others)
+        return record_step(self.node, point, linearization, self.others, differentiable=self.differentiable)
+
+
+class AbstractTape(ABC):
+    """What was kept of a course."""
+
+    @abstractmethod
+    def pull(self, cotangent: Params, wanted: Sequence[str], *, differentiable: bool) -> dict[str, Params]:
+        """Pull a cotangent on the answer back to the inputs named in `wanted`."""
+
+
+class AbstractMemory(ABC):
+    """What to keep of the steps of a solve.
+
+    Law: for every course, `solve` gives the same numbers, draws the same random numbers, and its tape pulls every
+    cotangent back to the same cotangents, up to the order of additions.
+
+    Attributes:
+        exact_only: Whether products have to be `Exact`.
+    """
+
+    exact_only: ClassVar[bool] = False
+
+    @abstractmethod
+    def solve(self, course: Course) -> Trace:
+        """Make the steps; the trace's record is the tape."""
+
+
+@dataclass
+class Log:
+    """What a trace tells of the steps, besides their end."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    gradient: Params | None = None
+
+    def note(self, step: Step) -> None:
+        """Add the next step."""
+        self.losses.append(step.linearization.seen.loss)
+        self.gradient = detach(step.linearization.gradient)
+
+    def trace(self, answer: Params, end: Point, tape: AbstractTape) -> Trace:
+        """Return the trace of all steps."""
+        size = None if self.gradient is None else norm(self.gradient)
+        return Trace(answer, end, tuple(self.losses), size, len(self.losses), tape)
