@@ -15,8 +15,11 @@ from mlo.linear.start import norm
 from mlo.linear.template import AbstractUnitSolver
 
 ESTIMATE_STEPS = 5
-"""Products from which the step size is found; they cost memory for six vectors. On spectra from flat to spread over
-six decades, with random b, `high` then is 1.00 to 1.27 times the largest eigenvalue; with three it can be 0.75 times."""
+"""Products from which the step size is found; they cost memory for six vectors.
+
+On spectra from flat to spread over six decades, with random b, `high` then is 1.00 to 1.27 times the largest
+eigenvalue; with three products it can be 0.75 times.
+"""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def test_no_solver_lies(name, drawn):
 
 
 EXACT_REPORT = ["GMRES", "restarted GMRES", "GMRES at once", "Dense", "Identity", "Nystrom", "Neumann"]
-UPPER_BOUND = ["CG", "short CG", "damped CG"]  # the report counts in what rounding leaves of the largest residual met
+UPPER_BOUND = ["CG", "short CG", "damped CG"]  # for a symmetric A; its report counts rounding in
 
 
 @pytest.mark.parametrize("name", [*EXACT_REPORT, *UPPER_BOUND])
@@ -63,7 +63,8 @@ def test_the_residual_is_that_of_the_value(name, drawn):
     solver, (a, b, start) = SOLVERS[name], drawn
     found = solver.solve(lambda v: a @ v, b, start=start)
     representable = float(found.value.abs().max()) >= torch.finfo(b.dtype).tiny
-    if bool(b.any()) and found.residual < 1e8 and representable:
+    meant = name not in UPPER_BOUND or torch.allclose(a, a.T, rtol=0, atol=1e-6 * float(a.abs().max()))
+    if bool(b.any()) and found.residual < 1e8 and representable and meant:
         true, slack = residual(solved_system(solver, a), found.value, b)
         assert true <= 1.01 * found.residual + 64 * slack
         assert name in UPPER_BOUND or found.residual <= 1.01 * true + 64 * slack
