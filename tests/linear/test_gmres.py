@@ -99,3 +99,11 @@ def test_curvature_is_the_least_in_the_space():
     found = GMRES(restart=None).solve(lambda v: a @ v, b)
     # Six products span everything: the smallest eigenvalue of the symmetric part.
     assert found.curvature == pytest.approx(float(torch.linalg.eigvalsh((a + a.T) / 2)[0]), rel=1e-10)
+
+
+def test_a_cycle_that_gains_next_to_nothing_is_the_last():
+    product = Counted(torch.roll(identity(30), 1, 0) + 1e-3 * identity(30))
+    found = GMRES(restart=5).solve(product, identity(30)[0])
+    assert product.calls == 5
+    assert 0.999 < found.residual < 1
+    assert not found.converged

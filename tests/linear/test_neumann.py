@@ -128,3 +128,9 @@ def test_arnoldi_stays_orthogonal_where_one_pass_does_not():
         space.extend(lambda v: a @ v)
     v = torch.stack([space.combine(row) for row in torch.eye(5, dtype=F64)])
     assert torch.allclose(v @ v.T, torch.eye(5, dtype=F64), rtol=0, atol=1e-14)
+
+
+def test_the_estimate_shows_the_least_curvature_of_its_space():
+    values = torch.tensor([-0.1, 1.0, 2.0, 3.0], dtype=F64)  # four products span everything
+    found = Neumann(max_steps=4).solve(lambda v: values * v, torch.ones(4, dtype=F64))
+    assert found.curvature == pytest.approx(-0.1, rel=1e-9)
