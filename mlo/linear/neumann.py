@@ -15,8 +15,11 @@ from mlo.linear.start import norm
 from mlo.linear.template import AbstractUnitSolver
 
 ESTIMATE_STEPS = 5
-"""Products from which the step size is found: five bound the largest eigenvalue from above to within some 10-30 % on
-spectra from flat to spread over six decades, and cost memory for six vectors."""
+"""Products from which the step size is found; they cost memory for six vectors.
+
+On spectra from flat to spread over six decades, with random b, `high` then is 1.00 to 1.27 times the largest
+eigenvalue; with three products it can be 0.75 times.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Neumann(AbstractUnitSolver):
     Attributes:
         max_steps: K, the largest number of products with A.
         step_size: s; must be below 2 over the largest eigenvalue of A, or None to find it for each system.
-        tol: Relative residual at which to stop early; raised to what the dtype can resolve. The residual that is
-            reported is that of the sum without its last term, which converges to no larger one.
+        tol: Relative residual at which to stop early; raised to what the dtype can resolve. With a step size given,
+            the residual that is reported is that of the sum without its last term: an upper bound when the series
+            converges. Without one the last term is left out, and the residual is that of the sum.
 
     Source: Optimizing Millions of Hyperparameters by Implicit Differentiation (Lorraine, Vicol, Duvenaud, 2020),
     equation 4; Bounding the Spectrum of Large Hermitian Matrices (Zhou, Li, 2011), section 2, for |H_k| + |f_k|.
@@ -67,9 +71,10 @@ class Neumann(AbstractUnitSolver):
         eps = torch.finfo(b.dtype).eps
         rounding = eps * max(1.0, state.steepest * float(torch.linalg.vector_norm(state.x)))
         residual = max(state.residual, rounding) if math.isfinite(rounding) else state.residual
-        # The residual of the last sum is the next term but for s, so one more term is free. It makes things better
-        # where the series converges, which curvature that is not positive denies.
-        extend = residual > tol and state.curvature > 0 and not state.stopped
+        # What is left is the next term but for s, so one more term is free. It makes things better where the series
+        # converges: an own step size is trusted in this unless the curvature denies it, an estimate is not.
+        trusted = self.step_size is not None and state.curvature > 0
+        extend = trusted and residual > tol and not state.stopped
         x = state.x + state.step * state.rest if extend else state.x
         curvature = math.nan if state.curvature == math.inf else state.curvature
         return LinearSolution(x, residual, state.products, residual <= tol, curvature)

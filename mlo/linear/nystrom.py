@@ -76,8 +76,8 @@ class Nystrom(AbstractUnitSolver):
         rounding = 4 * torch.finfo(b.dtype).eps * b.numel() ** 0.5
         if vectors.shape[1] == b.numel() or not float(torch.linalg.vector_norm(outside)) > rounding:
             outside = torch.zeros_like(b)
-        signs = torch.where(values < 0, -1.0, 1.0)
-        return vectors @ (inside / (values + signs * self.damping)) + outside / self.damping
+        away = torch.full_like(values, self.damping).copysign(values)
+        return vectors @ (inside / (values + away)) + outside / self.damping
 
 
 def _units(chosen: Tensor, b: Tensor) -> list[Tensor]:

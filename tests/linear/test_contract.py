@@ -53,25 +53,24 @@ def test_no_solver_lies(name, drawn):
         assert failed(found)
 
 
-EXACT_REPORT = ["CG", "GMRES", "restarted GMRES", "GMRES at once", "Dense", "Identity", "Nystrom", "damped CG"]
+EXACT_REPORT = ["GMRES", "restarted GMRES", "GMRES at once", "Dense", "Identity", "Nystrom", "Neumann"]
+UPPER_BOUND = ["CG", "short CG", "damped CG"]  # for a symmetric A; its report counts rounding in
 
 
-@pytest.mark.parametrize("name", EXACT_REPORT)
+@pytest.mark.parametrize("name", [*EXACT_REPORT, *UPPER_BOUND])
 @given(drawn=systems())
 def test_the_residual_is_that_of_the_value(name, drawn):
     solver, (a, b, start) = SOLVERS[name], drawn
     found = solver.solve(lambda v: a @ v, b, start=start)
     representable = float(found.value.abs().max()) >= torch.finfo(b.dtype).tiny
-    if bool(b.any()) and found.residual < 1e8 and representable:
+    meant = name not in UPPER_BOUND or torch.allclose(a, a.T, rtol=0, atol=1e-6 * float(a.abs().max()))
+    if bool(b.any()) and found.residual < 1e8 and representable and meant:
         true, slack = residual(solved_system(solver, a), found.value, b)
-        # The recursion of CG drifts by rounding of its largest residual, which the report counts in.
-        assert found.residual == pytest.approx(true, rel=1e-2, abs=64 * slack)
+        assert true <= 1.01 * found.residual + 64 * slack
+        assert name in UPPER_BOUND or found.residual <= 1.01 * true + 64 * slack
 
 
-SPAN = {"CG": 9, "GMRES": 9, "Dense": 9, "full Nystrom": 9}
-
-
-@pytest.mark.parametrize("name", SPAN)
+@pytest.mark.parametrize("name", ["CG", "GMRES", "Dense", "full Nystrom"])
 @given(st.integers(1, 9), st.integers(0, 2**16))
 def test_direct_and_krylov_solvers_agree_with_a_factorization(name, n, seed):
     a, b = MATRICES["definite"](n, seed), randn(n, seed=seed + 1)
@@ -119,14 +118,12 @@ def test_what_is_not_finite_is_reported_as_failed(name, bad):
 def test_a_product_that_turns_nan_later_never_reaches_the_value(name, after):
     a = MATRICES["definite"](8, 0)
 
-    def matvec(v, calls=[]):  # noqa: B006  the list is the count of calls
-        calls.append(0)
-        return a @ v if len(calls) <= after else torch.full_like(v, math.nan)
-
-    found = SOLVERS[name].solve(matvec, randn(8, seed=1))
+    product = Counted(a)
+    found = SOLVERS[name].solve(
+        lambda v: product(v) if product.calls < after else torch.full_like(v, math.nan), randn(8, seed=1)
+    )
     assert found.value.isfinite().all()
-    # An honest solver that is done before the product goes bad may say so; none of these is, but for loose ones.
-    assert not found.converged
+    assert not found.converged  # none of these is done within four products
 
 
 @ALL

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, Neumann, Nystrom
-from tests.linear.systems import Counted, identity, randn, residual, spd
+from tests.linear.systems import F64, Counted, identity, randn, residual, spd
 
 WARM = [CG(tol=1e-8), GMRES(tol=1e-8), Neumann(max_steps=500, tol=1e-8), Damped(CG(tol=1e-8), 0.5)]
 COLD = [Dense(), Identity(), Nystrom(rank=2)]
@@ -63,6 +63,13 @@ def test_no_start_is_worse_than_none(n, seed, size):
 def test_a_start_that_does_not_fit_is_passed_over(solver, start):
     a, b = spd(4, 10.0, 0), randn(4, seed=1)
     assert repr(solver.solve(lambda v: a @ v, b, start=start)) == repr(solver.solve(lambda v: a @ v, b))
+
+
+def test_the_curvature_that_a_start_shows_is_kept():
+    a = torch.diag(torch.tensor([-1.0, 2.0, 4.0], dtype=F64))
+    start, b = torch.tensor([1.0, 0.0, 0.0], dtype=F64), torch.tensor([0.0, 1.0, 1.0], dtype=F64)
+    assert CG().solve(lambda v: a @ v, b).curvature > 0
+    assert CG().solve(lambda v: a @ v, b, start=start).curvature == -1.0
 
 
 def test_a_start_that_does_not_fit_is_told_of(caplog):
