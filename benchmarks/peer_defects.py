@@ -1,9 +1,10 @@
 """Small cases in which other libraries were caught: the truth, ours, and what they answer.
 
-    python benchmarks/peer_defects.py                                   every peer that can be imported
-    python benchmarks/peer_defects.py --peers /tmp/peers                and what was installed into this folder
-    python benchmarks/peer_defects.py --peers /tmp/peers --only B1 O2   some rows
-    python benchmarks/peer_defects.py --peers /tmp/peers --write        write docs/peers.md and benchmarks/peers/theirs.json
+    python benchmarks/peer_defects.py                               every peer that can be imported
+    python benchmarks/peer_defects.py --peers FOLDER                and those that were installed into this folder
+    python benchmarks/peer_defects.py --peers FOLDER --only B1 O2   some rows
+    python benchmarks/peer_defects.py --peers FOLDER --write        write docs/peers.md, benchmarks/peers/theirs.json
+    python benchmarks/peer_defects.py --page                        write docs/peers.md anew, from the last record
 
 Each row of a peer runs in a process of its own, so that a crash or a hang is an answer and not an end. How to install
 the peers is on the page.
@@ -35,6 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[row.id for row in DEFECTS], metavar="ID", help="rows to run")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one row")
     parser.add_argument("--write", action="store_true", help="write the page and the record")
+    parser.add_argument("--page", action="store_true", help="run no peer: write the page from the last record")
     options = parser.parse_args()
     unknown = set(options.only) - {row.id for row in DEFECTS}
     if unknown:
@@ -64,6 +66,13 @@ def environment(folders: list[Path]) -> dict[str, str]:
 
 def main() -> None:
     options = parse()
+    if options.page:
+        page.write(page.load(), {row.id: row.ours() for row in DEFECTS})
+    else:
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
     env, chosen = environment(options.peers), [row for row in DEFECTS if row.id in options.only]
 
     def ask(peer: str, what: str) -> Value:
@@ -81,9 +90,9 @@ def main() -> None:
         report(row, ours[row.id], values.get(row.id, page.NOT_RUN))
     if options.write:
         day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        run = page.Run(day, torch.__version__, platform.python_version(), versions, values)
-        page.save(run)
-        page.write(run, ours)
+        record = page.Run(day, torch.__version__, platform.python_version(), versions, values)
+        page.save(record)
+        page.write(record, ours)
 
 
 def report(row: Defect, ours: Value, theirs: Value) -> None:

@@ -157,7 +157,9 @@ def direct_term() -> Value:
 
 DEFECTS = (
     Defect("B8", "an unknown method (theirs: the `reinforce` that it offers)", "refused, names 'w'", unknown_method),
-    Defect("B8b", "a strategy that is not there (theirs: `accelerate`, which it offers)", "TypeError", unknown_strategy),
+    Defect(
+        "B8b", "a strategy that is not there (theirs: `accelerate`, which it offers)", "TypeError", unknown_strategy
+    ),
     Defect(
         "B9",
         "derivative of one AdamW step, step size 0.1, eps = 1, gradient -1",
@@ -200,10 +202,17 @@ DEFECTS = (
         "w after three steps of size 0.5, 0.25, 0.125 (theirs: `SequentialLR`)",
         1 - 0.5 * 0.75 * 0.875,
         schedule,
-        note="Schedulers whose arguments are not their attributes: `OneCycleLR` and `ReduceLROnPlateau` too.",
+        note="`OneCycleLR` and `ReduceLROnPlateau` too; `StepLR` works.",
     ),
-    Defect("B14", "BatchNorm updates in five inner steps and one outer step", 5.0, batch_norm, rel=0.0),
-    Defect("B15", "implicit gradient where the lower module has a frozen parameter", -2.0, frozen),
+    Defect(
+        "B14",
+        "BatchNorm updates in five inner steps and one outer step",
+        5.0,
+        batch_norm,
+        rel=0.0,
+        note="The upper loss and each difference run the lower module in training mode.",
+    ),
+    Defect("B15", "gradient where the lower module has a frozen parameter", -2.0, frozen),
     Defect(
         "B16",
         "a problem below itself",
@@ -211,14 +220,20 @@ DEFECTS = (
         below_itself,
         note="Theirs: two problems, each below the other. Our list order rules that out.",
     ),
-    Defect("B16b", "two lower problems that read each other", -1.25, mutual),
+    Defect(
+        "B16b",
+        "two lower problems that read each other (theirs: declared so)",
+        -1.25,
+        mutual,
+        note="Declared as one above the other it runs, without the inverse Hessian, as in B3: -2.5.",
+    ),
     Defect("B17", "a dependency that is not declared", "refused, names 'x'", undeclared),
     Defect(
         "B18",
         "settings left out, one step of size 1",
         -2.0,
         lambda: total(bilevel(pull_to(3), pull_to("x"), w=1, rate=1.0)),
-        note="`config=None` is its declared default; `Config()` works.",
+        note="`None` is the default of its base class; `Config()` works.",
     ),
     Defect("B19", "an upper loss with a direct term, x²/2", -1.0, direct_term, note="`retain_graph=True` cures it."),
     Defect(

@@ -37,7 +37,8 @@ def truncated() -> Value:
 
 
 def neumann() -> Value:
-    return total(bilevel(pull_to(3), pull_to("x"), w=1, response=mlo.Implicit(mlo.Neumann(50, 0.1))))
+    rule = mlo.Implicit(mlo.Neumann(max_steps=50, step_size=0.1))
+    return total(bilevel(pull_to(3), pull_to("x"), w=1, response=rule))
 
 
 def spoilt() -> Value:
@@ -147,7 +148,7 @@ DEFECTS = (
         "gradient through steps of size 0.5, 0.25, 0.125, set by a schedule",
         1 - 0.5 * 0.75 * 0.875,
         scheduled,
-        note="A torch scheduler has no effect in its context; `override` in each step is its way.",
+        note="A torch scheduler has no effect in its context; `override`, or its own `param_groups`, has.",
     ),
     Defect(
         "U2",

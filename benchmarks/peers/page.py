@@ -51,15 +51,19 @@ def generated(run: Run, ours: Mapping[str, Value]) -> str:
     """Return the tables, one for each peer, as Markdown."""
     parts = [f"Run on {run.date} with torch {run.torch}, Python {run.python}, in float64 unless a row says otherwise."]
     for peer in LETTERS.values():
-        lines = [f"## {peer} ({run.versions.get(peer, NOT_RUN)})", "", "| | case | truth | ours | theirs | |"]
+        lines = [f"## {peer} ({run.versions.get(peer, NOT_RUN)})", "", "| id | case | truth | ours | theirs | note |"]
         lines.append("|---|---|---|---|---|---|")
         for defect in DEFECTS:
             if defect.peer == peer:
                 theirs = show(run.values.get(defect.id, NOT_RUN))
                 cells = (defect.id, defect.what, show(defect.truth), show(ours[defect.id]), theirs, defect.note)
-                lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+                lines.append(f"| {' | '.join(map(_escaped, cells))} |".replace("|  |", "| |"))
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 def split(text: str) -> tuple[str, str, str]:

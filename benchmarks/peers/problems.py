@@ -22,7 +22,7 @@ def vector(*values: float) -> Tensor:
 
 
 def pull_to(target: float | str, of: str = "w", curvature: float = 1.0) -> Loss:
-    """curvature * (of - target)^2 / 2, where target is a number or the name of a problem."""
+    """Return the loss curvature * (of - target)^2 / 2, where target is a number or the name of a problem."""
 
     def loss(v: Any, batch: Any) -> Tensor:
         return 0.5 * curvature * ((v[of] - (v[target] if isinstance(target, str) else target)) ** 2).sum()
@@ -33,7 +33,7 @@ def pull_to(target: float | str, of: str = "w", curvature: float = 1.0) -> Loss:
 def bilevel(
     upper: Loss, lower: Loss, *, x: Any = 1.0, w: Any = 0.0, rate: float = 0.1, still: bool = False, **how: Any
 ) -> mlo.ProblemGraph:
-    """x above w; the lower problem starts at w and makes plain gradient steps unless `how` says otherwise."""
+    """Put x above w; the lower problem starts at w and makes plain gradient steps unless `how` says otherwise."""
     how = {"reads": ["x"], "update": torchopt.sgd(rate), **how}
     update = torchopt.sgd(0.0 if still else 0.1)
     top = mlo.Problem("x", upper, as_variable(x), reads=["w"], update=update)

@@ -33,9 +33,9 @@ def derivative(function: Callable[[Tensor], Tensor], at: Tensor) -> Value:
     return float(found) if found.numel() == 1 else numbers(found)
 
 
-def second_derivative() -> Value:
+def second_derivative(power: int) -> Value:
     answer, m = squared_answer(), vector(2).requires_grad_()
-    (first,) = torch.autograd.grad((answer(torch.zeros_like(m), m) ** 2).sum(), m, create_graph=True)
+    (first,) = torch.autograd.grad((answer(torch.zeros_like(m), m) ** power).sum(), m, create_graph=True)
     return float(torch.autograd.grad(first.sum(), m)[0])
 
 
@@ -171,8 +171,9 @@ def accelerated() -> Value:
 
 
 THEIRS = {
-    "T1": second_derivative,
+    "T1": lambda: second_derivative(2),
     "T1b": two_steps,
+    "T1d": lambda: second_derivative(1),
     "T1c": implicit_over_implicit,
     "T2": scalars,
     "T2b": lambda: scalars(solve=torchopt.linear_solve.solve_inv()),

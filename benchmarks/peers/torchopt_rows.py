@@ -15,11 +15,11 @@ from mlo.solve import objective
 STEP = 0.01
 
 
-def over_an_implicit_bottom() -> mlo.ProblemGraph:
-    """m lowers w*(m)^2 - u m with w*(m) = m^2: at u = 32, m = 2 it stands still, and its curvature is 48."""
+def over_an_implicit_bottom(power: int = 2) -> mlo.ProblemGraph:
+    """The middle problem lowers w*(m)^2 - u m with w*(m) = m^2: at u = 32, m = 2 it rests, with curvature 48."""
 
     def middle(v: mlo.View, _: object) -> Tensor:
-        return v.w**2 - v.u * v.m
+        return v.w**power - v.u * v.m
 
     def bottom(v: mlo.View, _: object) -> Tensor:
         return 0.5 * (v.w - v.m**2) ** 2
@@ -30,8 +30,8 @@ def over_an_implicit_bottom() -> mlo.ProblemGraph:
     return mlo.ProblemGraph([u, m, mlo.Problem("w", bottom, scalar(0), **how)])
 
 
-def second_derivative() -> Value:
-    context = make_context(over_an_implicit_bottom(), {}, {})
+def second_derivative(power: int) -> Value:
+    context = make_context(over_an_implicit_bottom(power), {}, {})
     m = scalar(2).requires_grad_()
     (first,) = torch.autograd.grad(objective(context.with_values({"m": {"value": m}}), "m"), m, create_graph=True)
     return float(torch.autograd.grad(first, m)[0])
@@ -127,7 +127,7 @@ def accelerated() -> Value:
 
 
 DEFECTS = (
-    Defect("T1", "second derivative of w*² in m, w* = m² implicit, at m = 2", 48.0, second_derivative),
+    Defect("T1", "second derivative of w*² in m, w* = m² implicit, at m = 2", 48.0, lambda: second_derivative(2)),
     Defect(
         "T1b",
         "gradient through two steps over that implicit answer",
@@ -136,7 +136,14 @@ DEFECTS = (
         note="The curvature through the implicit answer is lost, as for T1; nothing shows it.",
     ),
     Defect("T1c", "an implicit answer inside an implicit answer", 0.5 * (0.5 - 3), implicit_over_implicit),
-    Defect("T2", "implicit gradient, tensors without dimensions", 4.0, lambda: squared(mlo.CG()), note="Issue 222."),
+    Defect("T1d", "second derivative of w* itself", 2.0, lambda: second_derivative(1)),
+    Defect(
+        "T2",
+        "implicit gradient, tensors without dimensions",
+        4.0,
+        lambda: squared(mlo.CG()),
+        note="Issue 222; right for shape (1,).",
+    ),
     Defect("T2b", "the same, direct solve (theirs: `solve_inv`)", 4.0, lambda: squared(mlo.Dense())),
     Defect(
         "T3",
