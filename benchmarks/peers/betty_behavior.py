@@ -225,7 +225,7 @@ DEFECTS = (
         "two lower problems that read each other (theirs: declared so)",
         -1.25,
         mutual,
-        note="Declared as one above the other it runs, without the inverse Hessian, as in B3: -2.5.",
+        note="Declared as one above the other it runs, without the inverse Hessian, as in B3.",
     ),
     Defect("B17", "a dependency that is not declared", "refused, names 'x'", undeclared),
     Defect(

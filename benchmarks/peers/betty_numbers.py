@@ -123,7 +123,7 @@ DEFECTS = (
         "DARTS gradient, f = x w²/2, w = 2, step 0.1: taken at w or at w'",
         -0.36,
         where,
-        note="Without its step size -3.6 would be right; -3.24 is taken at w' = 1.8.",
+        note="It is taken at w', and without the step size.",
     ),
     Defect(
         "B4",
