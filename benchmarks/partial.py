@@ -3,7 +3,7 @@
     python benchmarks/partial.py            prints the table of docs/choosing.md
     python benchmarks/partial.py --write    puts it there
 
-Error: |found - truth| / |truth| of the hypergradient, over 40 random graphs of each shape (2 entries a problem, float64,
+Error: |found - truth| / |truth| of the hypergradient, over 20 random graphs of each shape (2 entries a problem, float64,
 dense linear solves). Cost: operations that torch dispatches for one hypergradient, which do not depend on the machine.
 """
 
@@ -20,7 +20,7 @@ from mlo.testing import quadratic_graph
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "choosing.md"
 BEGIN, END = "<!-- partial: begin -->", "<!-- partial: end -->"
-SEEDS = 40
+SEEDS = 20
 
 # For each problem, outermost first, which problems its loss reads.
 SHAPES = {

@@ -1,7 +1,8 @@
 """Numeric traps in which other libraries were caught: structure, scale, solvers and step rules.
 
-Each test is one defect that was reproduced in the library named above it, as a closed form in float64. Unless a comment
-says otherwise, the only error is rounding, and 1e-10 leaves it four digits of room.
+Each test takes one defect that was reproduced in the library named above it through rules, solvers and sizes, as a
+closed form in float64; the single cases are in `benchmarks/peers/` (`test_peer_defects.py`). Unless a comment says
+otherwise, the only error is rounding, and 1e-10 leaves it four digits of room.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torchopt
 
 import mlo
 from mlo.gradient import make_context
-from mlo.solve import objective, total_gradient
+from mlo.solve import total_gradient
 
 EXACT = pytest.approx
 
@@ -103,12 +104,6 @@ def test_a_look_ahead_step_has_the_step_size(curvature, eta, product):
     assert gradient(graph) == EXACT(-2 * eta * curvature, rel=1e-10)
 
 
-def test_a_look_ahead_product_is_taken_where_the_step_started():
-    # Betty B3: perturbed around the looked-ahead w'. With f = x w^2 / 2, w = 2: dw'/dx = -eta w = -0.2, not -eta w'.
-    graph = bilevel(pull_to(0), lambda v, batch: 0.5 * v.x * v.w**2, w=2, sgd=0.1)
-    assert gradient(graph) == EXACT(1.8 * -0.2, rel=1e-10)
-
-
 H = torch.tensor([[2.0, 0.3], [0.3, 1.0]], dtype=torch.float64)
 
 
@@ -126,20 +121,6 @@ def test_conjugate_gradients(h, solver):
     torch.testing.assert_close(gradient(graph), torch.linalg.solve(h, w - 3), rtol=1e-10, atol=1e-12)
 
 
-def test_all_look_ahead_steps_count():
-    # Betty B6: 0.1, one of five steps.
-    graph = bilevel(lambda v, batch: v.w, pull_to("x"), sgd=0.1, steps=5)
-    assert gradient(graph) == EXACT(1 - 0.9**5, rel=1e-10)
-
-
-def test_a_schedule_reaches_the_unrolled_steps():
-    # higher: schedulers have no effect inside its context.
-    rates = [0.5, 0.25, 0.125]
-    update = torchopt.sgd(lr=lambda count: rates[int(count)])
-    graph = bilevel(lambda v, batch: v.w, pull_to("x"), update=update, steps=3)
-    assert gradient(graph) == EXACT(1 - 0.5 * 0.75 * 0.875, rel=1e-10)
-
-
 def test_the_sign_and_no_leak():
     # BOAT O2: +2.512 for -0.492: d(lower loss)/d(upper variable) leaks into .grad.
     x = torch.nn.Parameter(scalar(1))
@@ -149,15 +130,6 @@ def test_the_sign_and_no_leak():
     answer = 1 - 0.9**5
     assert found == [EXACT((answer - 2) * answer, rel=1e-10)] * 2
     assert x.grad is None
-
-
-@pytest.mark.filterwarnings("ignore::mlo.UnconvergedWarning")  # ten terms are few on purpose
-@pytest.mark.parametrize("terms", [10, 50])
-def test_a_solver_uses_its_own_settings(terms):
-    # BOAT O4: Neumann takes its number of terms from the settings of CG: -1.372 for -1.991.
-    rule = mlo.Implicit(mlo.Neumann(max_steps=terms, step_size=0.1))
-    graph = bilevel(pull_to(3), pull_to("x"), w=1, response=rule)
-    assert gradient(graph) == EXACT(-2 * (1 - 0.9 ** (terms + 1)), rel=1e-10)
 
 
 SOLVERS = [mlo.CG(), mlo.Neumann(step_size=1.0), mlo.Dense()]
@@ -175,36 +147,6 @@ def test_an_entry_that_the_coupling_leaves_out(solver):
     graph = mlo.ProblemGraph([top, mlo.Problem("w", lower, {"a": scalar(0), "b": scalar(0)}, **low)])
     found = gradient(graph)
     assert (float(found["used"]), float(found["unused"])) == (EXACT(2, rel=1e-10), 0.0)
-
-
-def over_an_implicit_bottom():
-    """m has the reduced objective w*(m)^2 - u m with w*(m) = m^2: at m = 2 its curvature is 48."""
-
-    def middle(v, batch):
-        return v.w**2 - v.u * v.m
-
-    def bottom(v, batch):
-        return 0.5 * (v.w - v.m**2) ** 2
-
-    u = mlo.Problem("u", lambda v, batch: v.m, scalar(32), reads=["m"], update=torchopt.sgd(0.1))
-    m = mlo.Problem("m", middle, scalar(2), reads=["w", "u"], update=torchopt.sgd(0.01), steps=2)
-    low = {"reads": ["m"], "update": torchopt.sgd(1.0), "response": mlo.Implicit()}
-    return mlo.ProblemGraph([u, m, mlo.Problem("w", bottom, scalar(0), **low)])
-
-
-def test_a_second_derivative_through_an_implicit_answer():
-    # TorchOpt T1: 32 for d2(w*^2)/dm2 = 12 m^2 = 48.
-    context = make_context(over_an_implicit_bottom(), {}, {})
-    m = scalar(2).requires_grad_()
-    loss = objective(context.with_values({"m": {"value": m}}), "m")
-    (first,) = torch.autograd.grad(loss, m, create_graph=True)
-    (second,) = torch.autograd.grad(first, m)
-    assert float(second) == EXACT(48, rel=1e-10)
-
-
-def test_unrolled_steps_over_an_implicit_bottom():
-    # TorchOpt T1: the curvature of the bottom is lost. At u = 32 m stands still, so dm/du = eta + (1 - 48 eta) eta.
-    assert gradient(over_an_implicit_bottom(), "u") == EXACT(0.01 * (2 - 48 * 0.01), rel=1e-10)
 
 
 @pytest.mark.parametrize("rule", [*RULES, mlo.Implicit(mlo.Neumann(step_size=0.9))], ids=str)

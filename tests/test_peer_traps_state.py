@@ -205,15 +205,6 @@ def test_the_users_parameters_stay_what_they_are(rule):
     assert torch.equal(net[1].weight.grad, torch.ones(1, 2, dtype=torch.float64))
 
 
-def test_a_reported_norm_is_the_euclidean_one():
-    # BOAT O7: the sum of the tensors' norms.
-    def lower(v, batch):
-        return 3 * v.w["a"] + 4 * v.w["b"] + 0 * v.x
-
-    graph = bilevel(lower, lambda v, batch: v.w["a"] + v.x, w={"a": scalar(0), "b": scalar(0)})
-    assert mlo.Engine(graph).step().norms["w"] == pytest.approx(5, rel=1e-12)
-
-
 @pytest.mark.parametrize("rule", ["reinforce", "DARTS", None, mlo.CG()], ids=str)
 def test_an_unknown_method_is_refused_at_once(rule):
     # Betty B8: type="reinforce" is a TypeError in the middle of a run. BOAT O3: "rad" for "RAD" is a gradient of 0.

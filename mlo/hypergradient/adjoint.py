@@ -41,9 +41,9 @@ class AdjointSolve:
         if failed(solution):
             check_finite(self.node.name, self.trace)
             raise DivergenceError(_explain(self.node.name, cotangent, solution))
-        if not solution.converged:
-            if self.strict:
-                raise UnconvergedError(unconverged(self.node.name, solution))
+        if not solution.converged and self.strict:
+            raise UnconvergedError(unconverged(self.node.name, solution))
+        if not solution.converged and not math.isnan(solution.residual):  # NaN: the user asked not to measure it
             self.node.note(solution)
         return solution
 

@@ -15,7 +15,7 @@ from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trac
 from mlo.hypergradient.run import advance, filled, own_gradient, run
 from mlo.linear.base import LinearSolution
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, detach, norm, not_finite, ravel, scaled, unravel
+from mlo.vector import Params, Values, axpy, detach, norm, not_finite, ravel, scaled, unravel, zeros_like
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Penalty(AbstractResponse):
             blame = "a loss that reads it is not finite, or its gradient there is not: check that loss and its batch"
             raise DivergenceError(f"the cotangent on the answer of problem {node.name!r} is not finite: {blame}")
         if float(norm(cotangent)) == 0.0:
-            return Pullback()
+            return Pullback({name: zeros_like(trace.record.others[name]) for name in wanted})
         adjoint = node.adjoint if self.warm_start else None
         start = scaled(0.0, cotangent) if adjoint is None else unravel(adjoint, cotangent)
         low, high = (-1.0 if self.two_sided else 0.0), 1.0

@@ -22,7 +22,7 @@ from mlo.errors import ConfigError
 from mlo.hypergradient.base import Evaluation, Node, Point
 from mlo.hypergradient.run import filled, own_gradient
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, norm, tensors, unit
+from mlo.vector import Params, Values, axpy, norm, tensors, unit, zeros_like
 
 
 class Linearization(ABC):
@@ -135,8 +135,9 @@ class _DifferenceLinearization(Linearization):
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         direction, size = unit(v)
-        if size == 0.0:
-            return {}
+        if size == 0.0:  # zeros, not nothing: a name that is absent counts as one that the answer does not depend on
+            at = {self.node.name: self.point.params, **self.others}
+            return {name: zeros_like(at[name]) for name in wanted}
         shift = self._shift()
         plus, minus = self._gradients(direction, shift, wanted), self._gradients(direction, -shift, wanted)
         result = {}

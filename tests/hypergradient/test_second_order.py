@@ -127,3 +127,17 @@ def test_the_error_falls_with_the_square_of_epsilon(epsilon):
 def test_an_epsilon_that_is_not_positive_is_refused(epsilon):
     with pytest.raises(mlo.ConfigError, match="epsilon"):
         mlo.FiniteDifference(epsilon)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [mlo.Unroll(), mlo.Unroll(product=FD), mlo.Implicit(product=FD), mlo.Penalty(1e3)],
+    ids=["exact", "unroll", "implicit", "penalty"],
+)
+def test_at_the_optimum_of_the_objective_the_hypergradient_is_zero_and_no_error(rule):
+    # The cotangent on the answer is exactly zero there; the answer depends on x all the same.
+    zero = torch.zeros(1, dtype=torch.float64)
+    top = mlo.Problem("x", lambda v, _: (v.w**2).sum() / 2, zero, reads=["w"], update=torchopt.sgd(0.1))
+    low = mlo.Problem("w", lambda v, _: ((v.w - v.x) ** 2).sum() / 2, zero, reads=["x"], update=torchopt.sgd(0.5),
+                      response=rule)  # fmt: skip
+    assert float(mlo.hypergradient(mlo.ProblemGraph([top, low]), of="x")) == 0.0
