@@ -24,13 +24,14 @@ from mlo.interleave import influence, interleave
 from mlo.linear import CG, Dense, LinearSolution, Neumann
 from mlo.problem import Problem
 from mlo.proximal import Proximal
-from mlo.update import clip_norm
+from mlo.update import Clipped, Learned, clip_norm
 from mlo.view import View
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CG",
+    "Clipped",
     "ConfigError",
     "DataError",
     "Dense",
@@ -42,6 +43,7 @@ __all__ = [
     "GraphError",
     "HypergradientMismatch",
     "Implicit",
+    "Learned",
     "LinearSolution",
     "LossError",
     "MLOError",

@@ -79,7 +79,7 @@ class Problem:
     @cached_property
     def rule(self) -> UpdateRule | None:
         """The update behind the interface that the library works with."""
-        return None if self.update is None else as_update(self.name, self.update)
+        return None if self.update is None else as_update(self.name, self.update, self.variable)
 
     @cached_property
     def dependencies(self) -> tuple[str, ...]:
