@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import optree
 from torch import Tensor
@@ -18,10 +18,14 @@ from mlo.vector import Params, Values
 State = Any
 """A tree of tensors and constants."""
 
-Recognize = Callable[[str, Any, Any], "UpdateRule"]
-"""Turns (problem name, what a user gave as an update, declared variable) into a rule."""
-
 WEIGHT_DECAY = "weight_decay"
+
+
+class Recognize(Protocol):
+    """Turns what a user gave as the update of a problem into a rule; `learned`: its settings have derivatives."""
+
+    def __call__(self, owner: str, update: Any, variable: Any, *, learned: bool = False) -> UpdateRule:
+        """Return the rule."""
 
 
 class UpdateRule(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,8 +124,11 @@ class Clipped(UpdateRule):
 
 def _check_limit(what: str, limit: Any) -> None:
     """Raise unless `limit` is a positive number, or one in a tensor."""
-    number = float(limit.detach()) if isinstance(limit, Tensor) and limit.numel() == 1 else limit
-    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number) or not number > 0:
+    if isinstance(limit, Tensor):
+        positive = limit.numel() == 1 and bool(limit > 0)
+    else:
+        positive = isinstance(limit, int | float) and not isinstance(limit, bool) and limit > 0
+    if not positive:
         raise ConfigError(f"{what} must be positive, got {limit!r}")
 
 

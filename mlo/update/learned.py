@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError, GraphError, ReadError
-from mlo.update.base import Recognize, State, UpdateRule
-from mlo.update.scalars import Cut, Making, Stepping
+from mlo.update.base import Recognize, State, UpdateRule, split_state
+from mlo.update.modes import Cut, Making
 from mlo.variable import SINGLE
 from mlo.vector import Params, Values, tensors
 
@@ -127,7 +127,7 @@ class LearnedUpdate(UpdateRule):
     owner: str
     learned: Learned
     recognize: Recognize
-    _checked: list[bool] = field(default_factory=list, init=False, repr=False)
+    _used: set[str] = field(default_factory=set, init=False, repr=False)
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -142,37 +142,42 @@ class LearnedUpdate(UpdateRule):
         """Make the update from what is read, then apply it."""
         made, inner = state
         given = self.learned.value(self.owner, others)
-        cut = self.learned.cut(self.owner, others)
         try:
-            with Stepping(cut=cut):
-                rule = self._rule(given, params)
-                moved, inner = rule.apply(params, gradient, inner if made else rule.init(params), others)
+            rule = self._rule(given, params)
+            moved, inner = rule.apply(params, gradient, inner if made else rule.init(params), others)
         except TypeError as error:
-            reads = ", ".join(map(repr, self.reads))
-            error.add_note(f"raised in the update of problem {self.owner!r}, which mlo.Learned makes from {reads}")
-            raise
-        if made and torch.is_grad_enabled() and not self._checked:
-            self._check_reached([*tensors(moved), *_floats(inner)], others)
+            what = f"problem {self.owner!r}: the update that mlo.Learned makes from {', '.join(map(repr, self.reads))}"
+            cure = "leave the setting that it cannot differentiate a plain number, or use another optimizer"
+            raise GraphError(f"{what} cannot be made or applied ({error}): {cure}") from error
+        if torch.is_grad_enabled() and len(self._used) < len(self.reads):
+            self._check_used([*tensors(moved), *split_state(inner)[0]], others, complain=made)
         return moved, (True, inner)
 
     def _rule(self, given: Any, params: Params) -> UpdateRule:
         if isinstance(given, torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler):
             cure = "return a factory: functools.partial(torch.optim.SGD, lr=v.step.exp())"
             raise GraphError(f"problem {self.owner!r}: mlo.Learned made {type(given).__name__}, not an update: {cure}")
-        rule = self.recognize(self.owner, given, params)
+        rule = self.recognize(self.owner, given, params, learned=True)
+        if rule.reads:
+            what = f"problem {self.owner!r}: mlo.Learned made an update that reads {rule.reads[0]!r} for itself"
+            raise GraphError(f"{what}: make one mlo.Learned of both")
         wrong = rule.undifferentiable()
         if wrong is not None and torch.is_grad_enabled():
             raise GraphError(f"problem {self.owner!r} cannot be unrolled: {wrong}")
         return rule
 
-    def _check_reached(self, results: list[Tensor], others: Values) -> None:
-        """Raise if a derivative with respect to a read is lost on the way, once."""
+    def _check_used(self, results: list[Tensor], others: Values, *, complain: bool) -> None:
+        """Raise if a derivative with respect to a read is lost on the way.
+
+        Not after the first update alone: a momentum does nothing in it.
+        """
         for name in self.reads:
-            if any(v.requires_grad for v in others[name].values()) and not _reached(results, others[name]):
+            if _reached(results, others[name]):
+                self._used.add(name)
+            elif complain and name not in self._used and any(v.requires_grad for v in others[name].values()):
                 cure = "use it in make without torch.no_grad(), or leave it out of reads"
                 what = f"problem {self.owner!r}: its update reads {name!r}, but does not depend on it"
                 raise GraphError(f"{what}: {cure}")
-        self._checked.append(True)
 
     def rests_elsewhere(self) -> str | None:
         """Return why a rule that looks at stationarity alone is wrong here."""
@@ -183,10 +188,6 @@ class LearnedUpdate(UpdateRule):
 def _shown(params: Params) -> Any:
     """Return a read as it was declared: one tensor, or a dict."""
     return params[SINGLE] if list(params) == [SINGLE] else params
-
-
-def _floats(state: State) -> list[Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
 
 
 def _reached(results: list[Tensor], read: Params) -> bool:

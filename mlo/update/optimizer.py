@@ -6,7 +6,6 @@ import inspect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 
 from mlo.errors import GraphError
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
-from mlo.update.recipe import Recipe, Settings, Slots, alias, packed
-from mlo.update.scalars import Stepping
+from mlo.update.modes import Stepping
+from mlo.update.recipe import Recipe, Settings, Slots, packed
+from mlo.update.scalar import closed, has_derivative
 from mlo.update.schedule import Schedule
 from mlo.vector import Params, Values
 
@@ -41,10 +41,10 @@ class OptimizerUpdate(UpdateRule):
     def init(self, params: Params) -> State:
         """Return the state that the user's optimizer holds; for a parameter without one, what torch starts from."""
         settings = self._settings(0)
-        tensors = {name: alias(value) for name, value in params.items()}
-        gradient = {name: alias(value) for name, value in params.items()}  # only shapes and types are looked at
+        tensors = {name: value.detach() for name, value in params.items()}
+        gradient = {name: value.detach() for name, value in params.items()}  # only shapes and types are looked at
         optimizer = self._optimizer(tensors, gradient, self.recipe.state, settings, recording=False)
-        _start(optimizer, settings)
+        _start(optimizer)
         copied = {name: _cloned(optimizer.state[value]) for name, value in tensors.items()}
         return (0, {name: packed(slots, params[name]) for name, slots in copied.items()})
 
@@ -53,13 +53,10 @@ class OptimizerUpdate(UpdateRule):
         count, slots = state
         settings = self._settings(count)
         recording = torch.is_grad_enabled()
-        live = _live([*settings, self.recipe.defaults])
         tensors = {name: value.clone() for name, value in params.items()}
-        # With a tensor for its weight decay, torch adds to the gradient in place.
-        given = {name: value.clone() for name, value in gradient.items()} if live else gradient
-        optimizer = self._optimizer(tensors, given, slots, settings, recording=recording)
-        if recording or live:
-            with Stepping(live):
+        optimizer = self._optimizer(tensors, gradient, slots, settings, recording=recording)
+        if recording or _learned(settings):
+            with Stepping():
                 optimizer.step()
         else:
             optimizer.step()
@@ -85,22 +82,20 @@ class OptimizerUpdate(UpdateRule):
         optimizer: Optimizer = object.__new__(recipe.kind)
         optimizer.__dict__.update(recipe.extra)
         # One loop over the parameters is what torch can differentiate; it also takes settings that are tensors.
-        loop = recording or bool(_live(settings))
+        loop = recording or _learned(settings)
         plain = {"differentiable": loop, "fused": False, "capturable": False} | ({"foreach": False} if loop else {})
         groups = [
-            {**own, **{key: value for key, value in plain.items() if key in own}, "params": [tensors[n] for n in names]}
+            {key: closed(plain.get(key, value)) for key, value in own.items()} | {"params": [tensors[n] for n in names]}
             for names, own in zip(recipe.names, settings, strict=True)
         ]
+        defaults = {key: closed(value) for key, value in recipe.defaults.items()} | {"differentiable": recording}
         state: defaultdict[Tensor, Slots] = defaultdict(dict)
         for name, value in tensors.items():
             value.grad = gradient[name]
             if slots.get(name):
                 state[value] = _cloned(_unpacked(slots[name], value))
         # Not the class's own: it would make a float32 tensor of each number of steps.
-        Optimizer.__setstate__(
-            optimizer,
-            {"defaults": {**recipe.defaults, "differentiable": recording}, "state": state, "param_groups": groups},
-        )
+        Optimizer.__setstate__(optimizer, {"defaults": defaults, "state": state, "param_groups": groups})
         return optimizer
 
     def _check_pure(self, optimizer: Optimizer, settings: Sequence[Settings]) -> None:
@@ -133,14 +128,9 @@ class OptimizerUpdate(UpdateRule):
 _SWITCHES = {"params", "differentiable", "foreach", "fused", "capturable"}
 
 
-def _live(settings: Sequence[Settings]) -> list[Tensor]:
-    """Return the settings that have a derivative."""
-    flat = [part for group in settings for value in group.values() for part in (value if _is_pair(value) else [value])]
-    return [value for value in flat if isinstance(value, Tensor) and value.requires_grad]
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple | list)
+def _learned(settings: Sequence[Settings]) -> bool:
+    """Tell whether a setting has a derivative."""
+    return any(has_derivative(value) for group in settings for value in group.values())
 
 
 def _cloned(slots: Slots) -> Slots:
@@ -153,17 +143,17 @@ def _unpacked(slots: Slots, at: Tensor) -> Slots:
     return {key: torch.tensor(value, dtype=dtype) if key == "step" else value for key, value in slots.items()}
 
 
-def _start(optimizer: Optimizer, settings: Sequence[Settings]) -> None:
+def _start(optimizer: Optimizer) -> None:
     """Let an optimizer make the state that it starts from."""
     make = getattr(optimizer, "_init_group", None)
     if make is None:
         return
     lists = len(inspect.signature(make).parameters) - 1
     started = set(optimizer.state)
-    with Stepping(_live([*settings, optimizer.defaults])):
+    with Stepping():
         for group in optimizer.param_groups:
             make(group, *([] for _ in range(lists)))
             for value in group["params"]:
-                slots = optimizer.state.get(value, {})
-                if value not in started and "eta" in slots:  # ASGD's first step size, rounded to float32 by torch
-                    slots["eta"] = torch.as_tensor(group["lr"]).to(value.dtype).clone()
+                if value not in started and "eta" in optimizer.state[value]:
+                    # ASGD's first step size, which torch rounds to float32.
+                    optimizer.state[value]["eta"] = torch.as_tensor(group["lr"], dtype=value.dtype)

@@ -77,13 +77,18 @@ def declared(variable: Any) -> tuple[Params, list[Tensor]]:
 
 
 def alias(value: Tensor) -> Tensor:
-    """Return the same numbers as another tensor, without history."""
-    # Not by detach(), which does nothing inside of `Stepping`.
-    with torch.no_grad():
-        return value.view_as(value)
+    """Return the same numbers as another tensor that has a derivative of its own."""
+    return value.detach().requires_grad_()
 
 
-def taken_apart(owner: str, optimizer: Optimizer, tensors: Mapping[str, Tensor], frozen: Iterable[Tensor]) -> Recipe:
+def taken_apart(
+    owner: str,
+    optimizer: Optimizer,
+    tensors: Mapping[str, Tensor],
+    frozen: Iterable[Tensor] = (),
+    *,
+    learned: bool = False,
+) -> Recipe:
     """Match an optimizer's parameters with `tensors`, by identity, and copy what makes it.
 
     Args:
@@ -91,6 +96,7 @@ def taken_apart(owner: str, optimizer: Optimizer, tensors: Mapping[str, Tensor],
         optimizer: The optimizer; it is not changed.
         tensors: The tensors of the problem's variable, by name.
         frozen: Tensors that it may hold besides, and passes over, as they never have a gradient.
+        learned: Whether its settings keep their history.
 
     Raises:
         GraphError: If it does not move exactly these tensors, or cannot be called as a function.
@@ -110,7 +116,8 @@ def taken_apart(owner: str, optimizer: Optimizer, tensors: Mapping[str, Tensor],
                 cure = "give it the very tensors that the problem declares as its variable"
                 raise GraphError(f"{what} {where} that is none of its variable: {cure}")
         groups.append(tuple(names[id(value)] for value in group["params"] if id(value) in names))
-        settings.append({key: _copied(value) for key, value in group.items() if key not in ("params", "param_names")})
+        own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        settings.append({key: _copied(value, learned) for key, value in own.items()})
     covered = {name for group in groups for name in group}
     missing = [name for name in tensors if name not in covered]
     if missing:
@@ -118,17 +125,18 @@ def taken_apart(owner: str, optimizer: Optimizer, tensors: Mapping[str, Tensor],
         raise GraphError(f"{what} does not hold {', '.join(map(repr, missing))} of its variable: {cure}")
     state = {names[id(p)]: _slots(slots, p) for p, slots in optimizer.state.items() if id(p) in names and slots}
     extra = {key: value for key, value in optimizer.__dict__.items() if key not in _OWN}
-    defaults = {key: _copied(value) for key, value in optimizer.defaults.items()}
+    defaults = {key: _copied(value, learned) for key, value in optimizer.defaults.items()}
     return Recipe(kind, defaults, tuple(groups), tuple(settings), state, extra)
 
 
-def _copied(value: Any) -> Any:
-    # A setting that is learned keeps its history: inside of `Stepping`, detach() does nothing.
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def _copied(value: Any, learned: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return tuple(_copied(part, learned) for part in value) if isinstance(value, tuple) else value
+    return value if learned else value.detach().clone()
 
 
 def _slots(slots: Mapping[str, Any], at: Tensor) -> Slots:
-    return packed({key: _copied(value) for key, value in slots.items()}, at)
+    return packed({key: _copied(value, False) for key, value in slots.items()}, at)
 
 
 def packed(slots: Mapping[str, Any], at: Tensor) -> Slots:

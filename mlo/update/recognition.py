@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchopt.base import GradientTransformation
@@ -13,7 +15,7 @@ from mlo.update.base import UpdateRule
 from mlo.update.optimizer import OptimizerUpdate
 from mlo.update.recipe import alias, declared, taken_apart
 from mlo.update.schedule import Schedule
-from mlo.update.transformation import TorchOptUpdate
+from mlo.update.transformation import TorchOptUpdate, with_scalars
 from mlo.vector import Params
 
 _HINT = (
@@ -23,7 +25,7 @@ _HINT = (
 )
 
 
-def as_update(owner: str, update: Any, variable: Any = None) -> UpdateRule:
+def as_update(owner: str, update: Any, variable: Any = None, *, learned: bool = False) -> UpdateRule:
     """Recognise what a user gave as an update.
 
     Args:
@@ -31,27 +33,33 @@ def as_update(owner: str, update: Any, variable: Any = None) -> UpdateRule:
         update: A torchopt transformation, a torch.optim optimizer or scheduler, a function that makes one of a list of
             tensors, or an update rule.
         variable: What the user declared as the problem's variable; needed for what belongs to torch.optim.
+        learned: Whether settings that are tensors keep their derivatives; then the update must be of nobody else.
 
     Raises:
         GraphError: If it is nothing of these, or does not belong to the variable.
     """
     if isinstance(update, UpdateRule):
-        return update.placed(owner, variable, as_update)
+        return update.placed(owner, variable, partial(as_update, learned=learned))
     if isinstance(update, GradientTransformation):
-        return TorchOptUpdate(update)
+        return TorchOptUpdate(with_scalars(update) if learned else update)
     if isinstance(update, Optimizer | LRScheduler):
         tensors, frozen = declared(variable)
         return _optimizer_update(owner, update, tensors, frozen)
     if callable(update) and (not isinstance(update, type) or issubclass(update, Optimizer)):
         tensors = {name: alias(value).requires_grad_() for name, value in declared(variable)[0].items()}
-        return _optimizer_update(owner, _made(owner, update, tensors), tensors, [])
+        return _optimizer_update(owner, _made(owner, update, tensors), tensors, [], learned=learned)
     raise GraphError(f"problem {owner!r}: update must be {_HINT}; got {_kind(update)}")
 
 
-def _optimizer_update(owner: str, given: Any, tensors: Params, frozen: list[Any]) -> UpdateRule:
-    if isinstance(given, LRScheduler):
-        return OptimizerUpdate(owner, taken_apart(owner, given.optimizer, tensors, frozen), Schedule(owner, given))
-    return OptimizerUpdate(owner, taken_apart(owner, given, tensors, frozen))
+def _optimizer_update(
+    owner: str, given: Any, tensors: Params, frozen: list[Tensor], *, learned: bool = False
+) -> UpdateRule:
+    if not isinstance(given, LRScheduler):
+        return OptimizerUpdate(owner, taken_apart(owner, given, tensors, frozen, learned=learned))
+    if learned:
+        what = f"problem {owner!r}: mlo.Learned made {_kind(given)}, which writes over what is learned"
+        raise GraphError(f"{what}: make the optimizer alone, or use torchopt with a schedule")
+    return OptimizerUpdate(owner, taken_apart(owner, given.optimizer, tensors, frozen), Schedule(owner, given))
 
 
 def _made(owner: str, factory: Any, tensors: Params) -> Any:

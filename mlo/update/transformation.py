@@ -11,6 +11,7 @@ import torchopt
 from torchopt.base import GradientTransformation
 
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
+from mlo.update.scalar import closed, has_derivative
 from mlo.vector import Params, Values, zeros_like
 
 
@@ -41,8 +42,11 @@ class TorchOptUpdate(UpdateRule):
         return self.transformation.init(params)
 
     def ingredients(self) -> set[str]:
-        """Return the names of torchopt's factories that made the transformation."""
-        return set(_functions_inside(tuple(self.transformation), set()))
+        """Return the names of torchopt's factories that made the transformation, and of a weight decay in it."""
+        found = list(_functions(tuple(self.transformation), set()))
+        decays = any(name == WEIGHT_DECAY and bool(cell.cell_contents) for made in found for name, cell in _held(made))
+        names = {getattr(function, "__qualname__", "").split(".")[0] for function in found}
+        return names | ({WEIGHT_DECAY} if decays else set())
 
     def undifferentiable(self) -> str | None:
         """Return which of torchopt's factories is known to be differentiated wrongly, and what to use instead."""
@@ -66,21 +70,34 @@ _NOT_DIFFERENTIABLE = {
 }
 
 
-def _functions_inside(function: Any, seen: set[int]) -> Iterator[str]:
-    """Yield the names of the factories that made `function` and every function that its closure holds.
+def with_scalars(transformation: GradientTransformation) -> GradientTransformation:
+    """Let each setting inside that is a tensor with a derivative play the part of a number.
 
-    Yields "weight_decay", too, for a function that holds one that is not zero.
+    Changes the transformation, which must be of nobody else.
     """
+    for function in _functions(tuple(transformation), set()):
+        if function.__module__.startswith("torchopt."):
+            for _, cell in _held(function):
+                if has_derivative(cell.cell_contents):
+                    cell.cell_contents = closed(cell.cell_contents)
+    return transformation
+
+
+def _functions(function: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield `function` and every function that its closure holds."""
     if id(function) in seen:
         return
     seen.add(id(function))
     if isinstance(function, tuple):
         for part in function:
-            yield from _functions_inside(part, seen)
+            yield from _functions(part, seen)
     elif callable(function):
-        yield getattr(function, "__qualname__", "").split(".")[0]
-        free = getattr(getattr(function, "__code__", None), "co_freevars", ())
-        for name, cell in zip(free, getattr(function, "__closure__", None) or (), strict=False):
-            if name == WEIGHT_DECAY and bool(cell.cell_contents):
-                yield WEIGHT_DECAY
-            yield from _functions_inside(cell.cell_contents, seen)
+        yield function
+        for _, cell in _held(function):
+            yield from _functions(cell.cell_contents, seen)
+
+
+def _held(function: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names and cells of what the closure of a function holds."""
+    free = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return zip(free, getattr(function, "__closure__", None) or (), strict=False)
