@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from mlo.errors import ConfigError, StabilityError
+from mlo.errors import ConfigError, GraphError, StabilityError
 from mlo.update import Learned, State, UpdateRule
 from mlo.update.base import Recognize
 from mlo.vector import Params, Values
@@ -18,7 +18,8 @@ from mlo.vector import Params, Values
 log = logging.getLogger("mlo")
 
 _ADAPTIVE = {f"_scale_by_{name}" for name in ("adam", "adamax", "radam", "rms", "rss", "stddev", "adadelta")}
-_ADAPTIVE |= {"Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop"}
+_ADAPTIVE |= {"Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"}
+_ADAPTIVE |= {"Rprop"}
 
 StepSize = float | Callable[[int], float]
 
@@ -87,7 +88,11 @@ class Proximal:
             return self.weight
         weight = self.weight.value(owner, others)
         _check_weight(f"problem {owner!r}: Proximal", weight)
-        return weight.reshape(()) if isinstance(weight, Tensor) else weight
+        if not isinstance(weight, Tensor) or not weight.requires_grad:
+            names = ", ".join(map(repr, self.weight.reads))
+            cure = "return a tensor made of them, such as v.strength.exp()"
+            raise GraphError(f"problem {owner!r}: its proximal weight does not depend on {names}: {cure}")
+        return weight.reshape(())
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -210,7 +215,7 @@ class ProximalUpdate(UpdateRule):
         }
         return moved, (count + 1, inner)
 
-    def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: Any) -> Tensor:
+    def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float | Tensor) -> Tensor:
         if self.proximal.form == "explicit":
             return half - c * (start - previous)
         return (half + c * previous) / (1.0 + c)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from mlo.errors import GraphError
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
 from mlo.update.modes import Stepping
-from mlo.update.recipe import Recipe, Settings, Slots, packed
+from mlo.update.recipe import NOT_KEPT, Recipe, Settings, Slots, packed
 from mlo.update.scalar import closed, has_derivative
 from mlo.update.schedule import Schedule
 from mlo.vector import Params, Values
@@ -55,10 +55,7 @@ class OptimizerUpdate(UpdateRule):
         recording = torch.is_grad_enabled()
         tensors = {name: value.clone() for name, value in params.items()}
         optimizer = self._optimizer(tensors, gradient, slots, settings, recording=recording)
-        if recording or _learned(settings):
-            with Stepping():
-                optimizer.step()
-        else:
+        with Stepping():
             optimizer.step()
         if not self.recipe.differentiable:
             self._check_pure(optimizer, settings)
@@ -100,8 +97,8 @@ class OptimizerUpdate(UpdateRule):
 
     def _check_pure(self, optimizer: Optimizer, settings: Sequence[Settings]) -> None:
         """Refuse an optimizer of an unknown class that remembers something elsewhere than in its state."""
-        kept = dict(optimizer.__dict__)
-        changed = [key for key, value in self.recipe.extra.items() if kept.get(key) is not value]
+        kept = {key: value for key, value in optimizer.__dict__.items() if key not in NOT_KEPT and not key.endswith("_hooks")}
+        changed = [key for key, value in kept.items() if self.recipe.extra.get(key) is not value]
         for own, group in zip(settings, optimizer.param_groups, strict=True):
             differ = (key for key in group if key not in _SWITCHES and group[key] is not own.get(key))
             changed += [f"param_groups[...][{key!r}]" for key in differ if group[key] != own.get(key)]
