@@ -1,4 +1,4 @@
-"""Modes in which torch's calls neither lose the derivative of a setting or a state, nor their digits."""
+"""Two modes in which torch's calls neither lose the derivative of a setting nor of a state."""
 
 from __future__ import annotations
 
@@ -78,23 +78,3 @@ class Stepping(TorchFunctionMode):
             dtype = (kwargs or {}).get("dtype", torch.float64)  # not the default type: ASGD rounds its step size so
             return first.tensor.to(dtype) if isinstance(first, Scalar) else torch.as_tensor(first, dtype=dtype)
         return func(*args, **(kwargs or {}))
-
-
-class Counting(TorchFunctionMode):
-    """For a step of a torchopt transformation of float64 tensors: its counters give float64 numbers.
-
-    Torch makes a number of the default type of `0.999 ** count`, so that Adam's bias correction would be right to five
-    digits in its first steps, if that is float32.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Make a call with a whole number in float64, if there is a float with it."""
-        if any(isinstance(value, float) for value in args):
-            args = tuple(value.double() if _is_count(value) else value for value in args)
-        return func(*args, **(kwargs or {}))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dim() == 0 and value.dtype == torch.int64

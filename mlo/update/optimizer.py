@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from mlo.errors import GraphError
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
 from mlo.update.modes import Stepping
-from mlo.update.recipe import NOT_KEPT, Recipe, Settings, Slots, packed
+from mlo.update.recipe import Recipe, Settings, Slots, is_kept, packed
 from mlo.update.scalar import closed, has_derivative
 from mlo.update.schedule import Schedule
 from mlo.vector import Params, Values
@@ -97,7 +97,7 @@ class OptimizerUpdate(UpdateRule):
 
     def _check_pure(self, optimizer: Optimizer, settings: Sequence[Settings]) -> None:
         """Refuse an optimizer of an unknown class that remembers something elsewhere than in its state."""
-        kept = {key: value for key, value in optimizer.__dict__.items() if key not in NOT_KEPT and not key.endswith("_hooks")}
+        kept = {key: value for key, value in optimizer.__dict__.items() if is_kept(key)}
         changed = [key for key, value in kept.items() if self.recipe.extra.get(key) is not value]
         for own, group in zip(settings, optimizer.param_groups, strict=True):
             differ = (key for key in group if key not in _SWITCHES and group[key] is not own.get(key))

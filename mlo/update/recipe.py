@@ -29,7 +29,7 @@ _NEVER = {
 }
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 # `step` may hold a scheduler's wrapper, which counts the calls of the user's own optimizer.
-NOT_KEPT = frozenset({"defaults", "state", "param_groups", "step", "_opt_called", "_zero_grad_profile_name", *_HOOKS})
+_NOT_KEPT = {"defaults", "state", "param_groups", "step", "_opt_called", "_zero_grad_profile_name"}
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,14 @@ def taken_apart(
         cure = "add them to a group, or freeze them by requires_grad_(False)"
         raise GraphError(f"{what} does not hold {', '.join(map(repr, missing))} of its variable: {cure}")
     state = {names[id(p)]: _slots(slots, p) for p, slots in optimizer.state.items() if id(p) in names and slots}
-    extra = {key: value for key, value in optimizer.__dict__.items() if key not in NOT_KEPT and not key.endswith("_hooks")}
+    extra = {key: value for key, value in optimizer.__dict__.items() if is_kept(key)}
     defaults = {key: _copied(value, learned) for key, value in optimizer.defaults.items()}
     return Recipe(kind, defaults, tuple(groups), tuple(settings), state, extra)
+
+
+def is_kept(attribute: str) -> bool:
+    """Tell whether an attribute of an optimizer is part of what makes another one like it."""
+    return attribute not in _NOT_KEPT and not attribute.endswith("_hooks")
 
 
 def _copied(value: Any, learned: bool) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,6 @@ import torchopt
 from torchopt.base import GradientTransformation
 
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
-from mlo.update.modes import Counting
 from mlo.update.scalar import closed, has_derivative
 from mlo.vector import Params, Values, zeros_like
 
@@ -58,9 +56,7 @@ class TorchOptUpdate(UpdateRule):
     def apply(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Return (params + transformed gradient, new state)."""
         self.settle(params)
-        double = any(value.dtype == torch.float64 for value in params.values())
-        with Counting() if double else nullcontext():
-            updates, state = self.transformation.update(gradient, state, params=params, inplace=False)
+        updates, state = self.transformation.update(gradient, state, params=params, inplace=False)
         moved: Params = torchopt.apply_updates(params, updates, inplace=False)
         return moved, state
 

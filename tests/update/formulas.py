@@ -1,7 +1,7 @@
 """Each optimizer once more, written by hand from its published update in plain torch: the reference of the tests.
 
-A rule is a function (x, g, s, t, settings) -> (x, s) of one tensor, with t = 1, 2, ...; s starts as {}. It changes nothing
-in place, so that autograd goes through any number of steps.
+A rule is a function (x, g, s, t, settings) -> (x, s) of one tensor, with t = 1, 2, ...; s starts as {}. It changes
+nothing in place, so that autograd goes through any number of steps.
 """
 
 from __future__ import annotations

@@ -106,14 +106,6 @@ def by_hand(rule, settings):
     return torch.zeros_like(z) if found is None else found
 
 
-@pytest.fixture
-def double():
-    """Torch keeps its counters in the default type: its own runs are exact in float64 if that is the default."""
-    torch.set_default_dtype(F64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.parametrize("case", TORCH, ids=name)
 def test_steps_are_those_of_torch(case, double):
     kind, _, settings = case
@@ -144,7 +136,8 @@ def test_the_hypergradient_equals_a_loop_by_hand(case):
 
 
 @pytest.mark.parametrize("case", TORCHOPT, ids=name)
-def test_the_hypergradient_through_torchopt_equals_a_loop_by_hand(case):
+def test_the_hypergradient_through_torchopt_equals_a_loop_by_hand(case, double):
+    # torchopt's bias corrections are numbers of the default type: in float32 adamw is off by 2e-5 here.
     make, rule, settings = case
     found = mlo.hypergradient(graph(make(**settings)), of="z")
     assert torch.allclose(found, by_hand(rule, settings), rtol=1e-10, atol=1e-12)
