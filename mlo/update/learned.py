@@ -142,13 +142,11 @@ class LearnedUpdate(UpdateRule):
         """Make the update from what is read, then apply it."""
         made, inner = state
         given = self.learned.value(self.owner, others)
+        rule = self._rule(given, params)
         try:
-            rule = self._rule(given, params)
             moved, inner = rule.apply(params, gradient, inner if made else rule.init(params), others)
         except TypeError as error:
-            what = f"problem {self.owner!r}: the update that mlo.Learned makes from {', '.join(map(repr, self.reads))}"
-            cure = "leave the setting that it cannot differentiate a plain number, or use another optimizer"
-            raise GraphError(f"{what} cannot be made or applied ({error}): {cure}") from error
+            raise self._refused(error) from error
         if torch.is_grad_enabled() and len(self._used) < len(self.reads):
             self._check_used([*tensors(moved), *split_state(inner)[0]], others, complain=made)
         return moved, (True, inner)
@@ -157,7 +155,10 @@ class LearnedUpdate(UpdateRule):
         if isinstance(given, torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler):
             cure = "return a factory: functools.partial(torch.optim.SGD, lr=v.step.exp())"
             raise GraphError(f"problem {self.owner!r}: mlo.Learned made {type(given).__name__}, not an update: {cure}")
-        rule = self.recognize(self.owner, given, params, learned=True)
+        try:
+            rule = self.recognize(self.owner, given, params, learned=True)
+        except (TypeError, RuntimeError) as error:
+            raise self._refused(error) from error
         if rule.reads:
             what = f"problem {self.owner!r}: mlo.Learned made an update that reads {rule.reads[0]!r} for itself"
             raise GraphError(f"{what}: make one mlo.Learned of both")
@@ -165,6 +166,12 @@ class LearnedUpdate(UpdateRule):
         if wrong is not None and torch.is_grad_enabled():
             raise GraphError(f"problem {self.owner!r} cannot be unrolled: {wrong}")
         return rule
+
+    def _refused(self, error: Exception) -> GraphError:
+        # Where torch or torchopt insists on a plain number, it raises one of these.
+        what = f"problem {self.owner!r}: the update that mlo.Learned makes from {', '.join(map(repr, self.reads))}"
+        cure = "leave the setting that it cannot differentiate a plain number, or use another optimizer"
+        return GraphError(f"{what} cannot be made or applied ({error}): {cure}")
 
     def _check_used(self, results: list[Tensor], others: Values, *, complain: bool) -> None:
         """Raise if a derivative with respect to a read is lost on the way.

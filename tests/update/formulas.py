@@ -92,7 +92,7 @@ def rmsprop(x, g, s, t, h):
 
 def adagrad(x, g, s, t, h):
     g = _decayed(x, g, h)
-    total = s.get("total", torch.full_like(x, h.get("initial_accumulator_value", 0.0))) + g**2
+    total = s.get("total", torch.ones_like(x) * h.get("initial_accumulator_value", 0.0)) + g**2
     rate = h["lr"] / (1 + (t - 1) * h.get("lr_decay", 0.0))
     return x - rate * g / (total.sqrt() + h.get("eps", 1e-10)), {"total": total}
 
@@ -118,7 +118,8 @@ def rprop(x, g, s, t, h):
     g = -g if h.get("maximize") else g
     agree = g * s.get("g", torch.zeros_like(x))
     factor = torch.where(agree > 0, more, torch.where(agree < 0, less, 1.0))
-    size = (s.get("size", torch.ones_like(x) * h["lr"]) * factor).clamp(least, most)
+    size = s.get("size", torch.ones_like(x) * h["lr"]) * factor
+    size = size.clamp(min=least).minimum(torch.as_tensor(most, dtype=x.dtype))
     g = torch.where(agree < 0, 0.0, g)
     return x - g.sign() * size, {"g": g, "size": size}
 
