@@ -94,7 +94,11 @@ class Learned(UpdateRule):
             GraphError: If it makes a constant of one of them.
         """
         with self._differentiable(others) as read, Making(self.cut(owner, read)):
-            return self.make(Settings(owner, {name: _shown(params) for name, params in read.items()}))
+            try:
+                return self.make(Settings(owner, {name: _shown(params) for name, params in read.items()}))
+            except Exception as error:
+                error.add_note(f"raised in what mlo.Learned makes for problem {owner!r}")
+                raise
 
     @contextmanager
     def _differentiable(self, others: Values) -> Iterator[dict[str, Params]]:

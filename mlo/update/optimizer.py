@@ -57,6 +57,8 @@ class OptimizerUpdate(UpdateRule):
         optimizer = self._optimizer(tensors, gradient, slots, settings, recording=recording)
         with Stepping():
             optimizer.step()
+        for value in tensors.values():
+            value.grad = None  # what is returned keeps no gradient alive
         if not self.recipe.differentiable:
             self._check_pure(optimizer, settings)
         moved = {name: packed(optimizer.state.get(value, {}), params[name]) for name, value in tensors.items()}

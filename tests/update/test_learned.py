@@ -10,36 +10,9 @@ import mlo
 from mlo.testing import check_hypergradient
 from tests.update import formulas
 from tests.update.formulas import unrolled
+from tests.update.learning import F64, STEPS, X0, graph, lower, numbers, slope, upper
 
-F64 = torch.float64
 OPTIM = torch.optim
-STEPS = 7
-X0 = torch.tensor([0.9, -1.3, 0.4], dtype=F64)
-MIX = torch.tensor([[2.0, 0.3, -0.2], [0.3, 1.0, 0.4], [-0.2, 0.4, 1.5]], dtype=F64)
-
-
-def lower(x):
-    return 0.5 * x @ MIX @ x + (x**4).sum() / 10 - x.sum()
-
-
-def slope(x):
-    return MIX @ x + 0.4 * x**3 - 1
-
-
-def upper(x):
-    return ((x - 1) ** 2).sum() + (x**3).sum() / 5
-
-
-def numbers(**settings):
-    return {name: torch.tensor(value, dtype=F64) for name, value in settings.items()}
-
-
-def graph(make, start, steps=STEPS, reads=("h",), **how):
-    top = mlo.Problem("h", lambda v, batch: upper(v.x), start, reads=["x"], update=torchopt.sgd(1e-3))
-    learned = mlo.Learned(make, reads=list(reads))
-    return mlo.ProblemGraph(
-        [top, mlo.Problem("x", lambda v, batch: lower(v.x), X0, update=learned, steps=steps, **how)]
-    )
 
 
 def paired(h):
@@ -191,55 +164,3 @@ def test_the_same_answer_twice_and_nothing_is_kept():
     once, again = (mlo.hypergradient(problems, of="h") for _ in range(2))
     assert all(torch.equal(once[key], again[key]) for key in once)
     assert not any(value.requires_grad for value in problems["h"].variable.values())
-
-
-# What is refused -----------------------------------------------------------------------------------------------------
-
-CUTS = {
-    "float": (lambda v: torchopt.sgd(float(v.h["lr"])), r"'x': its update takes float.*'h'"),
-    "item": (lambda v: functools.partial(OPTIM.SGD, lr=v.h["lr"].exp().item()), r"'x'.*\.item\(\).*'h'"),
-    "detach": (lambda v: torchopt.sgd(v.h["lr"].detach()), r"'x'.*\.detach\(\).*'h'"),
-    "no_grad": (lambda v: torchopt.sgd(torch.no_grad()(torch.exp)(v.h["lr"])), r"'x'.*reads 'h', but does not"),
-    "unused": (lambda v: torchopt.sgd(0.1), r"'x'.*reads 'h', but does not depend on it.*leave it out of reads"),
-    "radam": (lambda v: torchopt.radam(0.1, betas=(0.9, 0.99 - v.h["lr"])), r"'x'.*'h' cannot be made.*plain number"),
-    "start": (
-        lambda v: functools.partial(OPTIM.Adagrad, initial_accumulator_value=v.h["lr"]),
-        r"'x'.*'h' cannot be made.*full_like",
-    ),
-    "keyword": (lambda v: functools.partial(OPTIM.SGD, rate=v.h["lr"]), r"'x'.*cannot be made.*'rate'"),
-    "instance": (lambda v: OPTIM.SGD([X0.clone().requires_grad_()], lr=v.h["lr"]), r"'x'.*made SGD.*factory"),
-    "scheduler": (
-        lambda v: lambda tensors: OPTIM.lr_scheduler.StepLR(OPTIM.SGD(tensors, lr=v.h["lr"]), 2),
-        r"'x'.*'h' cannot be made.*in-place",
-    ),
-    "constant": (
-        lambda v: lambda tensors: OPTIM.lr_scheduler.StepLR(OPTIM.SGD(tensors, momentum=v.h["lr"]), 2),
-        r"'x'.*made StepLR, which writes over",
-    ),
-    "kind": (lambda v: v.h["lr"], r"'x': update must be"),
-    "nested": (lambda v: mlo.Learned(lambda w: torchopt.sgd(0.1), reads=["h"]), r"'x'.*reads 'h' for itself"),
-    "rough": (lambda v: functools.partial(OPTIM.Adafactor, lr=v.h["lr"]), r"'x' cannot be unrolled.*Adafactor"),
-    "name": (lambda v: torchopt.sgd(v.step["lr"]), r"update of problem 'x' uses 'step', it reads 'h'"),
-}
-
-
-@pytest.mark.parametrize("name", CUTS)
-def test_a_derivative_that_would_be_lost_is_an_error(name):
-    make, message = CUTS[name]
-    with pytest.raises(mlo.GraphError, match=message):
-        mlo.hypergradient(graph(make, numbers(lr=0.1)), of="h")
-
-
-def test_stationarity_knows_nothing_of_a_learned_update():
-    with pytest.raises(mlo.GraphError, match=r"'x' cannot respond by Implicit.*made from 'h'"):
-        graph(lambda v: torchopt.sgd(v.h["lr"]), numbers(lr=0.1), response=mlo.Implicit())
-
-
-def test_reads_are_checked():
-    for reads in ("h", [], [1]):
-        with pytest.raises(mlo.ConfigError, match="Learned: reads"):
-            mlo.Learned(lambda v: torchopt.sgd(0.1), reads=reads)
-    with pytest.raises(mlo.ConfigError, match="Learned: make"):
-        mlo.Learned(0.1, reads=["h"])
-    with pytest.raises(mlo.GraphError, match=r"'x' reads 'step', not in the graph"):
-        graph(lambda v: torchopt.sgd(v.step), numbers(lr=0.1), reads=["step"])
