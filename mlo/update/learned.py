@@ -186,7 +186,7 @@ class LearnedUpdate(UpdateRule):
             if _reached(results, others[name]):
                 self._used.add(name)
             elif complain and name not in self._used and any(v.requires_grad for v in others[name].values()):
-                cure = "use it in make without torch.no_grad(), or leave it out of reads"
+                cure = "use it in make, or leave it out of reads"
                 what = f"problem {self.owner!r}: its update reads {name!r}, but does not depend on it"
                 raise GraphError(f"{what}: {cure}")
 

@@ -45,8 +45,14 @@ class Making(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Make a call, if it keeps the derivative of its first argument."""
+        """Make a call, if it keeps the derivative of its arguments."""
         first = args[0] if args else None
+        if not torch.is_grad_enabled():
+            result = func(*args, **(kwargs or {}))
+            lost = next((value for value in args if isinstance(value, Tensor) and value.requires_grad), None)
+            if lost is not None and isinstance(result, Tensor) and result.is_floating_point():
+                self._cut(lost, "torch.no_grad()")
+            return result
         if isinstance(first, Tensor) and first.requires_grad:
             if func in _CUTS:
                 self._cut(first, _CUTS[func])

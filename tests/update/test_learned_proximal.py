@@ -86,8 +86,8 @@ def test_a_learner_may_learn_its_step_size_as_well():
 def test_implicit_responses_see_it_in_the_penalty():
     # At rest, the derivative of the loss plus lambda |w - previous|^2 vanishes; so lambda is one of its inputs.
     proximal = mlo.Proximal(LEARNED, step_size=ETA)
-    implicit = graph(proximal, rounds=1, steps=400, response=mlo.Implicit(mlo.CG(tol=1e-13)))
-    unrolled = graph(proximal, rounds=1, steps=400)
+    implicit = graph(proximal, rounds=1, steps=160, response=mlo.Implicit(mlo.CG(tol=1e-13)))
+    unrolled = graph(proximal, rounds=1, steps=160)
     found, truth = (float(mlo.hypergradient(each, of="strength")) for each in (implicit, unrolled))
     assert found == pytest.approx(truth, rel=1e-9)
 

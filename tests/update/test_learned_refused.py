@@ -16,7 +16,7 @@ CUTS = {
     "float": (lambda v: torchopt.sgd(float(v.h["lr"])), r"'x': its update takes float.*'h'"),
     "item": (lambda v: functools.partial(OPTIM.SGD, lr=v.h["lr"].exp().item()), r"'x'.*\.item\(\).*'h'"),
     "detach": (lambda v: torchopt.sgd(v.h["lr"].detach()), r"'x'.*\.detach\(\).*'h'"),
-    "no_grad": (lambda v: torchopt.sgd(torch.no_grad()(torch.exp)(v.h["lr"])), r"'x'.*reads 'h', but does not"),
+    "no_grad": (lambda v: torchopt.sgd(torch.no_grad()(torch.exp)(v.h["lr"])), r"'x'.*takes torch\.no_grad\(\).*'h'"),
     "unused": (lambda v: torchopt.sgd(0.1), r"'x'.*reads 'h', but does not depend on it.*leave it out of reads"),
     "radam": (lambda v: torchopt.radam(0.1, betas=(0.9, 0.99 - v.h["lr"])), r"'x'.*'h' cannot be made.*plain number"),
     "start": (
