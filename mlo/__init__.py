@@ -40,7 +40,7 @@ from mlo.interleave import influence, interleave
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
 from mlo.problem import Problem
 from mlo.proximal import Proximal
-from mlo.update import clip_norm
+from mlo.update import Clipped, Learned, clip_norm
 from mlo.view import View
 
 __version__ = "0.1.0"
@@ -48,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "CG",
+    "Clipped",
     "ConfigError",
     "Damped",
     "DataError",
@@ -64,6 +65,7 @@ __all__ = [
     "HypergradientMismatch",
     "Identity",
     "Implicit",
+    "Learned",
     "LinearSolution",
     "LossError",
     "MLOError",

@@ -173,7 +173,8 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
 def _explain(of: str, key: str, through: list[str]) -> str:
     way = f" through the answers of {', '.join(map(repr, through))}" if through else ""
     cause = (
-        "a square root or a norm in a loss at zero gives this, and so do torchopt's adam, rmsprop and adagrad where a "
-        "gradient is exactly zero (adam: give eps_root=1e-8; else use another update)"
+        "a square root or a norm in a loss at zero gives this, and so do the Adam family, RMSprop and Adagrad, of "
+        "torchopt and of torch.optim, where a gradient is exactly zero (torchopt.adam: give eps_root=1e-8; else use "
+        "SGD, Adadelta or another update without a bare root)"
     )
     return f"the hypergradient of problem {of!r}, entry {key!r}, is not finite{way}, though every loss is: {cause}"

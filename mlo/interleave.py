@@ -87,6 +87,9 @@ def influence(proximal: Proximal, stages: int) -> list[float]:
     Args:
         proximal: The term; its strength is taken at the first update.
         stages: L, the number of stages.
+
+    Raises:
+        ConfigError: If the weight of the term is learned.
     """
     _, b, rho = proximal.coefficients(0)
     weights = [b * rho ** (stages - 1 - index) for index in range(stages)]
@@ -141,6 +144,8 @@ def _shape(params: Params, name: str) -> tuple[int, ...] | None:
 
 
 def _warn_of_a_dominant_start(proximal: Proximal, order: Sequence[str]) -> None:
+    if proximal.reads:
+        return  # lambda is learned: it has no value yet
     weights = influence(proximal, len(order))
     share = weights[0] / sum(weights)
     if len(order) > 1 and proximal.anchor == "none" and share > 0.5:

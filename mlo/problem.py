@@ -29,7 +29,10 @@ class Problem:
             values are copied here and never changed; frozen parameters of a module are constants, read where they are.
         reads: Names of the other problems that the loss uses. A read of an outer problem is a constant; a read of a
             deeper one is its answer, which moves when the outer variable moves.
-        update: A torchopt gradient transformation, unrolled as it is. None for a problem that is never moved.
+        update: How it is optimized, unrolled as it is: a torchopt gradient transformation; a `torch.optim` optimizer of
+            the variable's own tensors, or a scheduler of one (neither is changed); a function that makes one of a list
+            of tensors, such as `functools.partial(torch.optim.SGD, lr=0.1)`; `mlo.Clipped` or `mlo.Learned`. None for a
+            problem that is never moved.
         steps: Updates in one solve, all on the same batch. The outermost problem makes one in each engine step.
         tolerance: Stop a solve before its last step once the gradient's norm (of loss and proximal term, over all
             tensors) is no larger; 0 never does. Refused where the steps themselves are differentiated, by `Unroll`.
@@ -84,7 +87,7 @@ class Problem:
     @cached_property
     def rule(self) -> UpdateRule | None:
         """The update behind the interface that the library works with."""
-        return None if self.update is None else as_update(self.name, self.update)
+        return None if self.update is None else as_update(self.name, self.update, self.variable)
 
     @cached_property
     def dependencies(self) -> tuple[str, ...]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
-from mlo.errors import ConfigError, StabilityError
-from mlo.update import State, UpdateRule
+from mlo.errors import ConfigError, GraphError, StabilityError
+from mlo.update import Learned, State, UpdateRule
+from mlo.update.base import Recognize
 from mlo.vector import Params, Values
 
 log = logging.getLogger("mlo")
 
 _ADAPTIVE = {f"_scale_by_{name}" for name in ("adam", "adamax", "radam", "rms", "rss", "stddev", "adadelta")}
+_ADAPTIVE |= {"Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"}
+_ADAPTIVE |= {"Rprop"}
 
 StepSize = float | Callable[[int], float]
 
@@ -34,7 +37,8 @@ class Proximal:
     is flat), so that it diverges for c >= 2 and is refused; for c > 1 it overshoots.
 
     Attributes:
-        weight: lambda >= 0; multiplies the *sum* of squares.
+        weight: lambda >= 0; multiplies the *sum* of squares. A number, or `mlo.Learned` that makes one from outer
+            variables, as in `mlo.Learned(lambda v: v.strength.exp(), reads=["strength"])`.
         step_size: eta, which an update does not tell: a number, or a function of the number of updates made so far.
         form: Which step.
         anchor: "none" as in the source, where the first stage is held near nothing; or "cyclic", an extension of this
@@ -49,7 +53,7 @@ class Proximal:
     The implicit form is ours; it is the proximal point step of that term.
     """
 
-    weight: float
+    weight: float | Learned
     step_size: StepSize
     form: Literal["implicit", "explicit"] = "implicit"
     anchor: Literal["none", "cyclic"] = "none"
@@ -57,8 +61,8 @@ class Proximal:
 
     def __post_init__(self) -> None:
         """Check the settings and the strength at the first update."""
-        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not 0 <= self.weight < math.inf:
-            raise ConfigError(f"Proximal: weight must be a finite number >= 0, got {self.weight!r}")
+        if not isinstance(self.weight, Learned):
+            _check_weight("Proximal", self.weight)
         if not callable(self.step_size) and (
             isinstance(self.step_size, bool) or not isinstance(self.step_size, int | float)
         ):
@@ -67,36 +71,82 @@ class Proximal:
             raise ConfigError(f"Proximal: form must be 'implicit' or 'explicit', got {self.form!r}")
         if self.anchor not in ("none", "cyclic"):
             raise ConfigError(f"Proximal: anchor must be 'none' or 'cyclic', got {self.anchor!r}")
-        if self.form == "explicit" and 1 < self.strength(0) < 2:
+        if self.form == "explicit" and not isinstance(self.weight, Learned) and 1 < self.strength(0) < 2:
             log.warning("Proximal: the explicit step overshoots, c = 2*eta*lambda = %.3g > 1", self.strength(0))
 
-    def strength(self, count: int) -> float:
+    def weight_from(self, owner: str, others: Values) -> Any:
+        """Return lambda at the values that it is learned from, or as it was given.
+
+        Args:
+            owner: Name of the problem that is held.
+            others: Values of what `reads` names.
+
+        Raises:
+            ConfigError: If it is out of range.
+        """
+        if not isinstance(self.weight, Learned):
+            return self.weight
+        weight = self.weight.value(owner, others)
+        _check_weight(f"problem {owner!r}: Proximal", weight)
+        if not isinstance(weight, Tensor) or not weight.requires_grad:
+            names = ", ".join(map(repr, self.weight.reads))
+            cure = "return a tensor made of them, such as v.strength.exp()"
+            raise GraphError(f"problem {owner!r}: its proximal weight does not depend on {names}: {cure}")
+        return weight.reshape(())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the problems that lambda is learned from."""
+        return self.weight.reads if isinstance(self.weight, Learned) else ()
+
+    def strength(self, count: int, weight: Any = None) -> Any:
         """Return c = 2 * eta * lambda at an update.
 
         Args:
             count: Updates made before.
+            weight: lambda, if it is learned.
 
         Raises:
-            ConfigError: If the step size is not positive.
+            ConfigError: If the step size is not positive, or lambda is learned and not given.
             StabilityError: If the explicit step would diverge.
         """
+        if weight is None:
+            if isinstance(self.weight, Learned):
+                raise ConfigError("Proximal: its weight is learned, so it has no strength of its own: give its value")
+            weight = self.weight
         eta = self.step_size(count) if callable(self.step_size) else self.step_size
         # A schedule may end at zero, where nothing moves; a constant may not.
         if not (0 <= eta < math.inf and (eta > 0 or callable(self.step_size))):
             raise ConfigError(f"Proximal: step_size must be positive and finite, got {eta!r} at update {count}")
-        c = 2.0 * eta * self.weight
-        if self.form == "explicit" and c >= 2.0 and not self.allow_unstable:
+        c = 2.0 * eta * weight
+        size = _number(c)
+        if self.form == "explicit" and size >= 2.0 and not self.allow_unstable:
             raise StabilityError(
-                f"Proximal: the explicit step diverges: c = 2*eta*lambda = 2*{eta:g}*{self.weight:g} = {c:g} >= 2, so "
-                f"each update multiplies the gap to the stage before by {1 - c:g}. Use form='implicit', or a weight "
-                f"below 1/eta = {1 / eta:g}, or insist with allow_unstable=True"
+                f"Proximal: the explicit step diverges: c = 2*eta*lambda = 2*{eta:g}*{_number(weight):g} = {size:g} >= "
+                f"2, so each update multiplies the gap to the stage before by {1 - size:g}. Use form='implicit', or a "
+                f"weight below 1/eta = {1 / eta:g}, or insist with allow_unstable=True"
             )
         return c
 
     def coefficients(self, count: int) -> tuple[float, float, float]:
-        """Return (a, b, rho) of W' = a W - b eta g + rho W_prev, for an update W_half = W - eta g."""
+        """Return (a, b, rho) of W' = a W - b eta g + rho W_prev, for an update W_half = W - eta g.
+
+        Raises:
+            ConfigError: If lambda is learned.
+        """
         c = self.strength(count)
         return (1.0 - c, 1.0, c) if self.form == "explicit" else (1 / (1 + c), 1 / (1 + c), c / (1 + c))
+
+
+def _number(value: Any) -> float:
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def _check_weight(what: str, weight: Any) -> None:
+    single = isinstance(weight, Tensor) and weight.numel() == 1
+    plain = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (single or plain) or not 0 <= _number(weight) < math.inf:
+        raise ConfigError(f"{what}: weight must be a finite number >= 0, got {weight!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +159,7 @@ class ProximalUpdate(UpdateRule):
         anchor: Name of the problem whose value is W_prev.
         shared: Names of the parameters that are held.
         stored: Whether W_prev is the anchor's stored value, a constant, instead of its answer.
+        owner: Name of the problem that is held.
     """
 
     inner: UpdateRule
@@ -116,11 +167,17 @@ class ProximalUpdate(UpdateRule):
     anchor: str
     shared: frozenset[str]
     stored: bool = False
+    owner: str = ""
+
+    def placed(self, owner: str, variable: Any, recognize: Recognize) -> UpdateRule:
+        """Return the rule of a problem of that name."""
+        return replace(self, owner=owner)
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inner rule's reads and the anchor."""
-        return self.inner.reads if self.stored else (*self.inner.reads, self.anchor)
+        """The inner rule's reads, the anchor, and what lambda is learned from."""
+        anchor = () if self.stored else (self.anchor,)
+        return tuple(dict.fromkeys((*self.inner.reads, *anchor, *self.proximal.reads)))
 
     @property
     def remembers(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -134,9 +191,13 @@ class ProximalUpdate(UpdateRule):
     def rests_elsewhere(self) -> str | None:
         """Return why the rule does not come to rest where loss and penalty are stationary, None if it does."""
         adaptive = sorted(self.ingredients() & _ADAPTIVE)
-        if adaptive and self.proximal.weight > 0:
+        if adaptive and self.proximal.weight != 0:
             return f"a proximal step after {adaptive[0].removeprefix('_scale_by_')} balances no gradient: use sgd"
-        return super().rests_elsewhere()
+        return self.inner.rests_elsewhere()
+
+    def undifferentiable(self) -> str | None:
+        """Return that of the inner rule."""
+        return self.inner.undifferentiable()
 
     def init(self, params: Params) -> State:
         """Return (0 updates made, the inner state)."""
@@ -146,14 +207,15 @@ class ProximalUpdate(UpdateRule):
         """Make the inner update, then the proximal step."""
         count, inner = state
         half, inner = self.inner.apply(params, gradient, inner, others)
-        c, previous = self.proximal.strength(count), others[self.anchor]
+        c = self.proximal.strength(count, self.proximal.weight_from(self.owner, others))
+        previous = others[self.anchor]
         moved = {
             name: self._step(value, params[name], previous[name], c) if name in self.shared else value
             for name, value in half.items()
         }
         return moved, (count + 1, inner)
 
-    def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float) -> Tensor:
+    def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float | Tensor) -> Tensor:
         if self.proximal.form == "explicit":
             return half - c * (start - previous)
         return (half + c * previous) / (1.0 + c)
@@ -167,5 +229,5 @@ class ProximalUpdate(UpdateRule):
         previous = others[self.anchor]
         gaps: list[Any] = [((params[name] - previous[name]) ** 2).sum() for name in sorted(self.shared)]
         inner = self.inner.penalty(params, others)
-        total: Tensor = self.proximal.weight * sum(gaps)
+        total: Tensor = self.proximal.weight_from(self.owner, others) * sum(gaps)
         return total if inner is None else total + inner

@@ -144,7 +144,7 @@ def test_torchopt_clipping_is_found_in_a_chain():
     assert "mlo.clip_norm" in undifferentiable_part(as_update("w", chain))
 
 
-@pytest.mark.parametrize("given", [torch.optim.SGD, 0.1, "sgd"])
+@pytest.mark.parametrize("given", [0.1, "sgd", torch.optim.lr_scheduler.StepLR, [torch.optim.SGD]])
 def test_what_is_no_transformation_is_refused(given):
     with pytest.raises(mlo.GraphError, match=r"'w'.*torchopt"):
         as_update("w", given)
