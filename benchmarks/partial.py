@@ -3,8 +3,8 @@
     python benchmarks/partial.py            prints the table of docs/choosing.md
     python benchmarks/partial.py --write    puts it there
 
-Error: |found - truth| / |truth| of the hypergradient, over 20 random graphs of each shape (2 entries a problem, float64,
-dense linear solves). Cost: operations that torch dispatches for one hypergradient, which do not depend on the machine.
+Error: |found - truth| / |truth| of the hypergradient, over 20 random graphs of each shape (2 entries a problem,
+float64, dense linear solves). Cost: operations that torch dispatches for one hypergradient, which do not depend on the machine.
 """
 
 from __future__ import annotations

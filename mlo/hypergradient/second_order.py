@@ -136,8 +136,8 @@ class _DifferenceLinearization(Linearization):
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         direction, size = unit(v)
         if size == 0.0:  # zeros, not nothing: a name that is absent counts as one that the answer does not depend on
-            at = {self.node.name: self.point.params, **self.others}
-            return {name: zeros_like(at[name]) for name in wanted}
+            known = {self.node.name: self.point.params, **self.others}
+            return {name: zeros_like(known[name]) for name in wanted}
         shift = self._shift()
         plus, minus = self._gradients(direction, shift, wanted), self._gradients(direction, -shift, wanted)
         result = {}
