@@ -155,9 +155,9 @@ def _path(of: str, name: str, gap: Params, reference: Sweep, rtol: float) -> str
     found = {of: reference.direct[name]}
     found |= {other: visit.parts[name] for other, visit in reference.visits.items() if name in visit.parts}
     size = float(norm(gap))
-    for other, part in found.items():
-        if float(norm(axpy(-1.0, part, gap))) <= rtol * size:
-            how = f"{other!r} reads {name!r}" if other != name else f"the loss of {of!r} uses {of!r} itself"
-            return f"{how}, and this path is dropped from the sweep, which lacks a cotangent of norm {size:.3e}"
-    makers = ", ".join(map(repr, found))
-    return f"the paths from {makers} to {name!r} are added up wrongly (off by a cotangent of norm {size:.3e})"
+    alike = [other for other, part in found.items() if float(norm(axpy(-1.0, part, gap))) <= rtol * size]
+    if not alike:
+        makers = ", ".join(map(repr, found))
+        return f"the paths from {makers} to {name!r} are added up wrongly, off by a cotangent of norm {size:.3e}"
+    read = " or ".join(f"{other!r} reads {name!r}" if other != name else f"{of!r} uses itself" for other in alike)
+    return f"{read}, and this path is dropped from the sweep, which lacks a cotangent of norm {size:.3e}"
