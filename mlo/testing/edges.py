@@ -75,7 +75,7 @@ def _wrong_behind(found: Sweep, visit: Visit, rtol: float) -> list[str]:
         if culprits:
             lines.append(f"{_read(node, culprits)}, solved inside its step, and {figures}, but not with it held")
         else:
-            lines.append(f"{_read(node, [name])}, and {figures}{_hint(visit, rtol)}")
+            lines.append(f"{_read(node, [name])}, and {figures}{_hint(visit, reference, rtol)}")
     return lines
 
 
@@ -141,13 +141,18 @@ def _right_with(found: Sweep, visit: Visit, free: tuple[str, ...], rtol: float) 
         return not free
 
 
-def _hint(visit: Visit, rtol: float) -> str:
+def _hint(visit: Visit, reference: Reference, rtol: float) -> str:
     """Say what a wrong answer is known to come from."""
-    rule = visit.node.problem.response
+    rule, gap = visit.node.problem.response, _shortfall(visit, rtol)
     if not rule.transmits:
         return f"; {type(rule).__name__} takes it for a constant: use mlo.Unroll() or mlo.Implicit() where it is none"
-    gap = _shortfall(visit, rtol)
-    return f"; its steps {gap}" if gap else ""
+    if gap:
+        return f"; its steps {gap}"
+    if rule.assumes_stationarity and visit.node.steps == 0:
+        return "; without steps it cannot be solved anew: give it some"
+    if reference.ours == 0.0:
+        return "; look for .detach(), .item() or .data in its loss"
+    return ""
 
 
 def unsettled(found: Sweep, rtol: float) -> list[str]:
