@@ -32,7 +32,7 @@ def wrong_reads(found: Sweep, of: str, rtol: float) -> list[str]:
 def _wrong_directly(found: Sweep, of: str, rtol: float) -> Iterator[tuple[str, str]]:
     """Test the loss of `of` in its own variable and in each answer that it reads."""
     context = found.context
-    for name in (of, *context.graph[of].reads):
+    for name in dict.fromkeys((of, *context.graph[of].reads)):
         if name not in found.movable:
             continue
         at, gradient = context.values[name], found.direct[name]
@@ -91,13 +91,10 @@ def _read(node: ProblemNode, names: list[str]) -> str:
 
 def _law(visit: Visit, name: str, rtol: float) -> Reference | None:
     """Return a direction along which the pullback of an answer to input `name` breaks the law, None if none does."""
-    node, c, parts = visit.node, visit.cotangent, visit.parts
-    if not float(norm(c)) > 0.0:  # nothing reaches this answer: any cotangent will do
-        (c,) = random_directions(visit.trace.answer, 1, seed=1)
-        back = node.problem.response.pullback(node, visit.trace, c, node.inputs, differentiable=False)
-        parts = back.parts
-    at = node.context.values[name]
-    part = filled(parts.get(name), at)
+    node, c, at = visit.node, visit.cotangent, visit.node.context.values[name]
+    if not float(norm(c)) > 0.0:  # nothing reaches this answer, so that its reads cannot matter
+        return None
+    part = filled(visit.parts.get(name), at)
     h = step(at, precision([at, c]))
     known = noise(node.context, node.name) * float(norm(c)) * float(norm(visit.trace.answer)) / h
     for direction in random_directions(at, _DIRECTIONS, seed=0):
