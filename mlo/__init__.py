@@ -16,12 +16,14 @@ from mlo.errors import (
     MLOError,
     ReadError,
     StabilityError,
+    UnconvergedError,
+    UnconvergedWarning,
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, Implicit, Unroll
+from mlo.hypergradient import Exact, FiniteDifference, FirstOrder, FixedPoint, Implicit, Penalty, SingleLoop, Unroll
 from mlo.interleave import influence, interleave
-from mlo.linear import CG, Dense, LinearSolution, Neumann
+from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import clip_norm
@@ -32,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CG",
     "ConfigError",
+    "Damped",
     "DataError",
     "Dense",
     "DivergenceError",
@@ -39,19 +42,27 @@ __all__ = [
     "Exact",
     "FiniteDifference",
     "FirstOrder",
+    "FixedPoint",
+    "GMRES",
     "GraphError",
     "HypergradientMismatch",
+    "Identity",
     "Implicit",
     "LinearSolution",
     "LossError",
     "MLOError",
     "Neumann",
+    "Nystrom",
+    "Penalty",
     "Problem",
     "ProblemGraph",
     "Proximal",
     "ReadError",
     "Report",
+    "SingleLoop",
     "StabilityError",
+    "UnconvergedError",
+    "UnconvergedWarning",
     "Unroll",
     "View",
     "__version__",

@@ -13,6 +13,7 @@ from mlo.autodiff import cut, named_vjp
 from mlo.errors import LossError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Evaluation
+from mlo.linear.base import LinearSolution
 from mlo.reads import check_reads, is_checked
 from mlo.update import State
 from mlo.vector import Params, Values, clone
@@ -21,10 +22,17 @@ from mlo.view import View
 
 @dataclass
 class Tally:
-    """Counts of the work done: plain gradients of one loss, and pullbacks through one problem's answer."""
+    """Counts of the work done.
+
+    Attributes:
+        gradients: Plain gradients of one loss.
+        pullbacks: Pullbacks through one problem's answer.
+        unconverged: For each problem, the linear solve with the largest residual among those that did not converge.
+    """
 
     gradients: int = 0
     pullbacks: int = 0
+    unconverged: dict[str, LinearSolution] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Context:
         states: The optimizer state of each problem that has an update.
         buffers: Module buffers.
         batches: One batch for each problem.
+        partial: Whether derivatives of a problem inside another hold the answers below it fixed.
+        adjoints: The solution of each problem's linear solve in the outer step before; None where nobody remembers.
         tally: Counts the work; shared by all contexts made from this one.
     """
 
@@ -47,6 +57,8 @@ class Context:
     states: Mapping[str, State]
     buffers: Mapping[str, Params]
     batches: Mapping[str, Any]
+    partial: bool = False
+    adjoints: Mapping[str, Tensor] | None = None
     tally: Tally = field(default_factory=Tally)
 
     def with_values(self, values: Values) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from mlo.context import Context, Tally
-from mlo.errors import ConfigError, DataError, GraphError, MLOError
+from mlo.errors import ConfigError, DataError, GraphError, MLOError, UnconvergedWarning
 from mlo.gradient import checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
+from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.base import Trace
 from mlo.linear.base import LinearSolution
 from mlo.problem import Problem
@@ -29,6 +31,7 @@ class Report:
         losses: The loss of each problem: for a solved one before its last update, for the outermost before its update.
         norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
         solves: The linear solve of each problem with an implicit response, in this step.
+        steps: How many updates the solve of each problem made; fewer than declared if its tolerance stopped it.
         gradients: Gradients of one problem's loss that the step took; second-order products by double backward are not
             among them.
     """
@@ -37,6 +40,7 @@ class Report:
     losses: dict[str, float]
     norms: dict[str, float]
     solves: dict[str, LinearSolution]
+    steps: dict[str, int]
     gradients: int
 
 
@@ -53,17 +57,21 @@ class Engine:
     A step that fails changes nothing: values, optimizer states and buffers stay those of the last good step. Only the
     batches that it drew, and the random numbers, are used up.
 
+    A linear solve starts from its solution in the step before (`warm_start` of the rules). One that does not converge
+    is warned of the first, the 10th, the 100th time, ... for its problem; every report has its residual.
+
     Args:
         graph: The problems; the outermost one needs an update.
         look_ahead: See above.
+        partial: As for `mlo.hypergradient`.
 
     Raises:
         GraphError: If the outermost problem cannot be trained.
     """
 
-    def __init__(self, graph: ProblemGraph, *, look_ahead: bool = False) -> None:
+    def __init__(self, graph: ProblemGraph, *, look_ahead: bool = False, partial: bool = False) -> None:
         """Copy the initial values of all problems."""
-        self.graph, self.look_ahead = checked_graph("Engine", graph), look_ahead
+        self.graph, self.look_ahead, self.partial = checked_graph("Engine", graph), look_ahead, partial
         self.step_count = 0
         self._top = _trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
@@ -71,6 +79,8 @@ class Engine:
             self._params = {p.name: p.kind.initial() for p in graph.problems}
             self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
+        self._adjoints: dict[str, Tensor] = {}
+        self._unconverged: dict[str, int] = {}
         self._feeds = {p.name: _Feed(p.name, p.batches) for p in graph.problems}
 
     @property
@@ -103,15 +113,25 @@ class Engine:
             LossError: If a loss is not a scalar.
             DivergenceError: If a loss, an answer or the hypergradient is not finite.
         """
+        tally = Tally()
         try:
             with recording():
-                return self._step()
+                report = self._step(tally)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
             raise
+        self._warn(tally)
+        return report
 
-    def _step(self) -> Report:
-        context = self._context()
+    def _warn(self, tally: Tally) -> None:
+        for name, solution in tally.unconverged.items():
+            times = self._unconverged[name] = self._unconverged.get(name, 0) + 1
+            if times == 10 ** (len(str(times)) - 1):
+                seen = f" (in {times} of {self.step_count} outer steps)"
+                warnings.warn(unconverged(name, solution) + seen, UnconvergedWarning, stacklevel=3)
+
+    def _step(self, tally: Tally) -> Report:
+        context = self._context(tally)
         context, traces = settle(context, self.graph.solved_before(self._top.name))
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = checked_gradient(context, self._top.name, solved)
@@ -120,12 +140,14 @@ class Engine:
         responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
         traces |= responders
         self._commit(top[0], top[1], solved.seen.buffers, traces)
-        return self._report(solved.seen.loss, gradient, traces, solved.solutions, context.tally)
+        self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
+        return self._report(solved.seen.loss, gradient, traces, solved.solutions, tally)
 
-    def _context(self) -> Context:
+    def _context(self, tally: Tally) -> Context:
         batches = {name: feed.draw() for name, feed in self._feeds.items()}
         values = dict(self._params)
-        return Context(self.graph, values, values, dict(self._states), dict(self._buffers), batches, Tally())
+        states, buffers, adjoints = dict(self._states), dict(self._buffers), dict(self._adjoints)
+        return Context(self.graph, values, values, states, buffers, batches, self.partial, adjoints, tally)
 
     def _moved(self, context: Context, gradient: Params) -> tuple[Params, Any]:
         node = ProblemNode(context, self._top.name)
@@ -160,7 +182,8 @@ class Engine:
         for name, trace in traces.items():
             if trace.losses and trace.gradient_norm is not None:
                 losses[name], norms[name] = float(trace.losses[-1]), float(trace.gradient_norm)
-        return Report(self.step_count, losses, norms, solutions, tally.gradients)
+        steps = {name: trace.steps for name, trace in traces.items()}
+        return Report(self.step_count, losses, norms, solutions, steps, tally.gradients)
 
 
 class _Feed:

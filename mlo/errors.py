@@ -39,5 +39,13 @@ class DivergenceError(MLOError, ArithmeticError):
     """A loss, a gradient or a linear solve became NaN or infinite."""
 
 
+class UnconvergedError(DivergenceError):
+    """A linear solve did not converge, and that was asked to be an error."""
+
+
+class UnconvergedWarning(UserWarning):
+    """A linear solve did not converge; the message tells its residual."""
+
+
 class HypergradientMismatch(MLOError, AssertionError):
     """A hypergradient differs from its reference by more than the tolerance."""

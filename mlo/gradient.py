@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mlo.context import Context
-from mlo.errors import DataError, DivergenceError, GraphError, LossError
+from mlo.errors import DataError, DivergenceError, GraphError, LossError, UnconvergedWarning
 from mlo.graph import ProblemGraph
+from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.run import check_finite
 from mlo.problem import Problem
 from mlo.rng import preserved
@@ -26,6 +29,7 @@ def hypergradient(
     of: str,
     values: Mapping[str, Any] | None = None,
     batches: Mapping[str, Any] | None = None,
+    partial: bool = False,
 ) -> Any:
     """Return the total derivative of one problem's objective with respect to its own variable.
 
@@ -41,6 +45,9 @@ def hypergradient(
             engine's `values` hold no module buffers: for BatchNorm in evaluation mode give `engine.export(name)`.
         batches: One batch by problem name. A problem that is not named gets the first of its own batches, and keeps its
             place in them (if it is a list, a DataLoader, or saves its place by `state_dict`; name a batch otherwise).
+        partial: Differentiate each answer with the answers below it held fixed. Cheaper with three levels and more,
+            where it leaves out how deeper answers move and what they read: an approximation, and with nested problems
+            a bad one. With two levels it changes nothing.
 
     Returns:
         The derivative, shaped as the variable: a tensor for a tensor, a dict by parameter name for a dict or a module.
@@ -50,12 +57,16 @@ def hypergradient(
         DataError: If a batch is needed and there is none.
         LossError: If a loss is not a scalar, or the objective does not depend on the variable.
         DivergenceError: If a loss or the derivative is not finite; the message names the problem.
+        UnconvergedError: If a linear solve did not converge and its rule is `strict`; otherwise it is warned of.
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     with preserved(), recording():
-        context = prepared(graph, of, values or {}, batches or {})
+        context = replace(prepared(graph, of, values or {}, batches or {}), partial=partial)
         solved = total_gradient(context, of, (of,))
-    return graph[of].kind.structure(checked_gradient(context, of, solved))
+        gradient = checked_gradient(context, of, solved)
+    for name, solution in context.tally.unconverged.items():
+        warnings.warn(unconverged(name, solution), UnconvergedWarning, stacklevel=2)
+    return graph[of].kind.structure(gradient)
 
 
 @contextmanager
@@ -149,6 +160,8 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
     rules = [context.graph[name].response for name in solved.traces]
     if found is None and all(rule.transmits for rule in rules):
         cause = "neither directly nor through an answer: check its reads, and theirs, and look for .detach() or .item()"
+        if context.partial:
+            cause += "; or partial=True leaves out the only way that leads there: leave it at False"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
     culprit = not_finite(gradient)

@@ -205,7 +205,11 @@ def _check_solvable(problem: Problem) -> None:
     elsewhere = problem.rule.rests_elsewhere() if problem.rule is not None and problem.steps > 0 else None
     if elsewhere is not None and problem.response.assumes_stationarity:
         rule = type(problem.response).__name__
-        raise GraphError(f"problem {problem.name!r} cannot respond by {rule}: {elsewhere}, or use mlo.Unroll()")
+        cure = "or use mlo.FixedPoint() or mlo.Unroll()"
+        raise GraphError(f"problem {problem.name!r} cannot respond by {rule}: {elsewhere}, {cure}")
+    if problem.tolerance and problem.response.differentiates_steps:
+        cause = "steps that it skips would be missing from the derivative: use mlo.Implicit(), or tolerance=0"
+        raise GraphError(f"problem {problem.name!r} cannot stop early under {type(problem.response).__name__}: {cause}")
     wrong = None if problem.rule is None else undifferentiable_part(problem.rule)
     if wrong is not None and problem.response.differentiates_update:
         raise GraphError(f"problem {problem.name!r} cannot be unrolled: {wrong}")

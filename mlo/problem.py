@@ -31,6 +31,8 @@ class Problem:
             deeper one is its answer, which moves when the outer variable moves.
         update: A torchopt gradient transformation, unrolled as it is. None for a problem that is never moved.
         steps: Updates in one solve, all on the same batch. The outermost problem makes one in each engine step.
+        tolerance: Stop a solve before its last step once the gradient's norm (of loss and proximal term, over all
+            tensors) is no larger; 0 never does. Refused where the steps themselves are differentiated, by `Unroll`.
         response: How the answer depends on what it reads. Not used for the outermost problem.
         batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
             None.
@@ -46,6 +48,7 @@ class Problem:
     reads: Sequence[str] = ()
     update: Any = None
     steps: int = 1
+    tolerance: float = 0.0
     response: AbstractResponse = field(default_factory=Unroll)
     batches: Iterable[Any] | None = None
 
@@ -63,6 +66,8 @@ class Problem:
             raise GraphError(f"{where}: reads must be a list of problem names, got {self.reads!r}")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
             raise GraphError(f"{where}: steps must be a whole number >= 0, got {self.steps!r}")
+        if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float) or not self.tolerance >= 0:
+            raise GraphError(f"{where}: tolerance must be a number >= 0, got {self.tolerance!r}")
         if not isinstance(self.response, AbstractResponse):
             hint = "an instance such as mlo.Unroll() or mlo.Implicit(mlo.CG())"
             raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")

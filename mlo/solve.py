@@ -12,24 +12,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlo.autodiff import cut, named_vjp
 from mlo.context import Context, call_loss, loss_gradient
 from mlo.errors import GraphError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
 from mlo.update import State
-from mlo.vector import Params, Values, add, clone
+from mlo.vector import Params, Values, add, clone, norm
 
 
 class ProblemNode(Node):
     """A problem of a graph in a context, as response rules see it."""
 
-    def __init__(self, context: Context, name: str) -> None:
-        """Place problem `name` in `context`."""
+    def __init__(self, context: Context, name: str, *, inside: Sequence[str] | None = None) -> None:
+        """Place problem `name` in `context`; `inside` are the answers that move with it, None for all of them."""
         self.context, self.name = context, name
         self.problem = context.graph[name]
         self.steps = 0 if self.problem.rule is None else self.problem.steps
+        self.tolerance = self.problem.tolerance
         self.inputs = context.graph.inputs(name)
+        self._inside = context.graph.inside(name) if inside is None else tuple(inside)
 
     def start(self) -> Point:
         """Return the stored value, with its optimizer state and buffers."""
@@ -50,12 +53,15 @@ class ProblemNode(Node):
         stationary: bool = False,
     ) -> Evaluation:
         """Return the total gradient of the problem's objective."""
-        buffers = {**self.context.buffers, self.name: point.buffers}
-        context = replace(self.context.with_values({**others, self.name: point.params}), buffers=buffers)
-        inside = context.graph.inside(self.name)
+        context = self._at(point, others)
         return total_gradient(
-            context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=inside
+            context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=self._inside
         ).seen
+
+    def _at(self, point: Point, others: Values) -> Context:
+        context = self.context.with_values({**others, self.name: point.params})
+        # Adjoints are remembered for the outermost sweep alone.
+        return replace(context, buffers={**context.buffers, self.name: point.buffers}, adjoints=None)
 
     def advance(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Apply the problem's update rule."""
@@ -64,6 +70,44 @@ class ProblemNode(Node):
             raise GraphError(f"problem {self.name!r} has no update")
         stored = {name: self.context.stored[name] for name in rule.remembers}
         return rule.apply(params, gradient, state, {**stored, **others})
+
+    def slope(self, params: Params, gradient: Params, others: Values) -> Tensor:
+        """Return the norm of the gradient of loss and penalty."""
+        rule = self.problem.rule
+        if rule is None:
+            return norm(gradient)
+        stored = {name: self.context.stored[name] for name in rule.remembers}
+        with torch.enable_grad():
+            leaves = cut(params, differentiable=False)
+            penalty = rule.penalty(leaves, {**stored, **others})
+            extra = {} if penalty is None else named_vjp([penalty], {self.name: leaves}, [torch.ones_like(penalty)])
+        return norm(add(extra.get(self.name), gradient))
+
+    def partial(self, point: Point, others: Values) -> tuple[Evaluation, Node] | None:
+        """Return the total gradient at `point`, and this problem with all answers inside held as they are there."""
+        if not (self.context.partial and self._inside):
+            return None
+        context = self._at(point, others)
+        solved = total_gradient(context, self.name, (self.name,), inside=self._inside)
+        for name, trace in solved.traces.items():
+            context = with_answer(context, name, trace)
+        return solved.seen, ProblemNode(context, self.name, inside=())
+
+    @property
+    def adjoint(self) -> Tensor | None:
+        """Return the linear solution of the outer step before."""
+        return None if self.context.adjoints is None else self.context.adjoints.get(self.name)
+
+    @property
+    def remembers(self) -> bool:
+        """Return whether linear solutions are kept."""
+        return self.context.adjoints is not None
+
+    def note(self, solution: LinearSolution) -> None:
+        """Keep the worst linear solve of this problem."""
+        worst = self.context.tally.unconverged.get(self.name)
+        if worst is None or solution.residual > worst.residual:
+            self.context.tally.unconverged[self.name] = solution
 
     @property
     def update_reads(self) -> tuple[str, ...]:

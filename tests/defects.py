@@ -6,7 +6,7 @@ A defect of a function of ours has a `plant` that puts it there, through pytest'
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 
 import torch
@@ -49,7 +49,7 @@ class NoStepSize(mlo.Unroll):
 class Copied(mlo.CG):
     """B3 (Betty): H^-1 left out; the solver gives back what it is given."""
 
-    def solve(self, matvec, b):
+    def solve(self, matvec, b, *, start=None):
         return mlo.LinearSolution(b, residual=0.0, iterations=0, converged=True, curvature=1.0)
 
 
@@ -64,7 +64,7 @@ class OtherMasks:
 class ScaledDenominator(mlo.CG):
     """B5 (Betty): alpha = 0.1 in the denominator of the step, and not in the update of the residual."""
 
-    def solve(self, matvec, b):
+    def solve(self, matvec, b, *, start=None):
         x, r, p = torch.zeros_like(b), b, b
         for _ in range(2):
             ap = matvec(p)
@@ -77,8 +77,8 @@ class ScaledDenominator(mlo.CG):
 class StaleIterate(mlo.CG):
     """O1 (BOAT) and H1 (hypertorch): the iterate before the converged one, which is 0 after one step."""
 
-    def solve(self, matvec, b):
-        right = super().solve(matvec, b)
+    def solve(self, matvec, b, *, start=None):
+        right = super().solve(matvec, b, start=start)
         before = mlo.CG(max_steps=right.iterations - 1).solve(matvec, b).value if right.iterations > 1 else 0 * b
         return replace(right, value=before)
 
@@ -131,7 +131,7 @@ class Untracked:
 class OtherSettings(mlo.Neumann):
     """O4 (BOAT): the number of terms is taken from the settings of another solver, whose default is 10."""
 
-    def solve(self, matvec, b):
+    def solve(self, matvec, b, *, start=None):
         return mlo.Neumann(max_steps=10, step_size=self.step_size).solve(matvec, b)
 
 
@@ -161,9 +161,9 @@ class RootWithoutHistory:
 class NoDimensionsNoSteps(mlo.CG):
     """T2 (TorchOpt): the entries of a scalar are counted by its shape, so that it gets no steps."""
 
-    def solve(self, matvec, b):
+    def solve(self, matvec, b, *, start=None):
         if b.numel() > 1:
-            return super().solve(matvec, b)
+            return super().solve(matvec, b, start=start)
         return mlo.LinearSolution(0 * b, residual=0.0, iterations=0, converged=True, curvature=1.0)
 
 
@@ -184,4 +184,4 @@ class InPlace(_DifferenceLinearization):
 class PerturbsInPlace(mlo.FiniteDifference):
     def linearize(self, node, point, others, *, stationary=False):
         right = super().linearize(node, point, others, stationary=stationary)
-        return InPlace(right.node, right.point, right.others, right.stationary, right.epsilon, right.random)
+        return InPlace(**{each.name: getattr(right, each.name) for each in fields(right)})

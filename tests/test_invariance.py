@@ -15,6 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import mlo
 from mlo.rng import RandomState
 
+# What is stopped after three products on purpose has not converged.
+pytestmark = pytest.mark.filterwarnings("ignore::mlo.UnconvergedWarning")
+
 FD = mlo.FiniteDifference()
 RULES = {
     "unroll": mlo.Unroll(),

@@ -53,8 +53,9 @@ class Trace:
     Attributes:
         answer: The variable's value that problems above read.
         end: Where the problem stands afterwards, without history.
-        losses: The loss before each step.
-        gradient_norm: Norm of the last gradient, None if no step was made.
+        losses: The loss at each evaluation: one before each step, and one more if the solve stopped early.
+        gradient_norm: Norm of the last gradient, None if there was none.
+        steps: How many updates were made.
         record: What this rule needs for its pullback; nobody else looks inside.
     """
 
@@ -62,6 +63,7 @@ class Trace:
     end: Point
     losses: tuple[Tensor, ...]
     gradient_norm: Tensor | None
+    steps: int
     record: Any = None
 
 
@@ -78,13 +80,15 @@ class Node(ABC):
 
     Attributes:
         name: The problem's name.
-        steps: Updates in one solve.
+        steps: Most updates in one solve.
+        tolerance: Norm of the gradient at which a solve may stop before that; 0 if it may not.
         inputs: Names of all other problems on whose values the answer depends: what the problem's loss and its update
             read, and what the problems that are solved inside it read.
     """
 
     name: str
     steps: int
+    tolerance: float
     inputs: tuple[str, ...]
 
     @abstractmethod
@@ -119,6 +123,31 @@ class Node(ABC):
     def advance(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Apply the update rule once."""
 
+    @abstractmethod
+    def slope(self, params: Params, gradient: Params, others: Values) -> Tensor:
+        """Return the norm of `gradient` and the penalty's gradient together: zero where the update rule rests."""
+
+    @abstractmethod
+    def partial(self, point: Point, others: Values) -> tuple[Evaluation, Node] | None:
+        """Return the total gradient at `point`, and this problem with all answers inside it held as they are there.
+
+        None where nothing is to be held: unless the caller asked for partial derivatives, or if nothing is inside.
+        """
+
+    @property
+    @abstractmethod
+    def adjoint(self) -> Tensor | None:
+        """Return the solution of this problem's linear solve one outer step ago, if it is known."""
+
+    @property
+    @abstractmethod
+    def remembers(self) -> bool:
+        """Return whether an engine remembers that solution from step to step."""
+
+    @abstractmethod
+    def note(self, solution: LinearSolution) -> None:
+        """Remember a linear solve that did not converge, for the warning at the end."""
+
     @property
     @abstractmethod
     def update_reads(self) -> tuple[str, ...]:
@@ -138,11 +167,15 @@ class AbstractResponse(ABC):
     Attributes:
         transmits: Whether the answer depends on the inputs at all under this rule.
         differentiates_update: Whether the update rule itself is differentiated.
+        differentiates_steps: Whether what is differentiated are the steps that a solve makes.
+        assumes_rest: Whether the answer is taken to be where the update rule comes to rest.
         assumes_stationarity: Whether the answer is taken to be where loss and penalty are stationary.
     """
 
     transmits: ClassVar[bool] = True
     differentiates_update: ClassVar[bool] = False
+    differentiates_steps: ClassVar[bool] = False
+    assumes_rest: ClassVar[bool] = False
     assumes_stationarity: ClassVar[bool] = False
 
     @abstractmethod

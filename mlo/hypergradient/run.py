@@ -13,16 +13,19 @@ from mlo.vector import Params, Values, detach, norm, not_finite, zeros_like
 
 
 def run(node: Node) -> Trace:
-    """Make the node's steps from its start, without history."""
+    """Make the node's steps from its start, without history; stop early where its tolerance says so."""
     others: Values = {name: detach(value) for name, value in node.read().items()}
-    point, losses, size = node.start(), [], None
-    for _ in range(node.steps):
+    point, losses, size, steps = node.start(), [], None, 0
+    while steps < node.steps:
         seen = node.gradient(point, others, (node.name,))
         gradient = own_gradient(seen, node)
         losses.append(seen.loss)
         size = norm(gradient)
+        if node.tolerance and float(node.slope(point.params, gradient, others)) <= node.tolerance:
+            break
         point = advance(node, point, gradient, others, seen.buffers)
-    return Trace(point.params, point, tuple(losses), size)
+        steps += 1
+    return Trace(point.params, point, tuple(losses), size, steps)
 
 
 def check_finite(name: str, trace: Trace) -> None:

@@ -99,11 +99,16 @@ class Exact(AbstractProduct):
             stationary: See `Node.gradient`.
             differentiable: Whether gradient and products are themselves to be differentiable.
         """
+        split = None if differentiable else node.partial(point, others)
         own = cut(point.params, differentiable=differentiable)
         leaves = {name: cut(value, differentiable=differentiable) for name, value in others.items()}
-        at = replace(point, params=own)
-        seen = node.gradient(at, leaves, (node.name,), differentiable=True, stationary=stationary)
+        at, local = replace(point, params=own), node if split is None else split[1]
+        seen = local.gradient(at, leaves, (node.name,), differentiable=True, stationary=stationary)
         gradient = own_gradient(seen, node)
+        if split is not None:  # the number is the total gradient's, the derivatives are those of the partial one
+            seen = split[0]
+            total = own_gradient(seen, node)
+            gradient = {name: value + (total[name] - value.detach()) for name, value in gradient.items()}
         return _ExactLinearization(seen, gradient, {node.name: own, **leaves}, differentiable)
 
 
@@ -115,10 +120,13 @@ class _DifferenceLinearization(Linearization):
     stationary: bool
     epsilon: float | None
     random: RandomState
+    total: Evaluation | None
 
     # Evaluated when asked for: an implicit response needs products alone.
     @cached_property
     def seen(self) -> Evaluation:  # type: ignore[override]
+        if self.total is not None:
+            return self.total
         return self.node.gradient(self.point, self.others, (self.node.name,), stationary=self.stationary)
 
     @property
@@ -192,4 +200,5 @@ class FiniteDifference(AbstractProduct):
 
     def linearize(self, node: Node, point: Point, others: Values, *, stationary: bool = False) -> Linearization:
         """Evaluate the gradient without a graph, and remember how to evaluate it again."""
-        return _DifferenceLinearization(node, point, others, stationary, self.epsilon, RandomState.capture())
+        total, local = node.partial(point, others) or (None, node)
+        return _DifferenceLinearization(local, point, others, stationary, self.epsilon, RandomState.capture(), total)

@@ -63,6 +63,7 @@ class Unroll(AbstractResponse):
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)
 
     differentiates_update: ClassVar[bool] = True
+    differentiates_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the setting."""
@@ -82,7 +83,7 @@ class Unroll(AbstractResponse):
                 point = Point(detach(point.params), detach_state(point.state), point.buffers)
         size = norm(detach(steps[-1].linearization.gradient)) if steps else None
         end = Point(detach(point.params), detach_state(point.state), point.buffers)
-        return Trace(point.params, end, tuple(losses), size, steps)
+        return Trace(point.params, end, tuple(losses), size, len(steps), steps)
 
     def _linearize(self, node: Node, point: Point, others: Values, *, differentiable: bool) -> Linearization:
         # Inside an exact product of a problem above, everything below is differentiated exactly too.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError
@@ -18,8 +15,6 @@ Matvec = Callable[[Tensor], Tensor]
 DIVERGED = 1e8
 """A relative residual from which on a solve has plainly diverged."""
 
-log = logging.getLogger("mlo")
-
 
 @dataclass(frozen=True)
 class LinearSolution:
@@ -27,9 +22,9 @@ class LinearSolution:
 
     Attributes:
         value: x, shape (n,); always finite.
-        residual: |A x - b| / |b|, or 0 for b = 0.
-        iterations: Products with A that were taken.
-        converged: Whether the residual is within the tolerance.
+        residual: |A x - b| / |b|, or 0 for b = 0; NaN if it was not measured.
+        iterations: Products with A that were taken, that for a start included.
+        converged: Whether the residual is known to be within the tolerance.
         curvature: The smallest p.A p / p.p that was met (NaN if the solver does not look); negative means that A is
             not positive definite, so that the point is not a minimum.
     """
@@ -50,71 +45,51 @@ class AbstractLinearSolver(ABC):
     """
 
     @abstractmethod
-    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+    def solve(self, matvec: Matvec, b: Tensor, *, start: Tensor | None = None) -> LinearSolution:
         """Solve A x = b.
 
         Args:
             matvec: v -> A v for v of shape (n,).
             b: The right-hand side, shape (n,).
+            start: A guess of x, shape (n,), such as the solution of a nearby system. Solvers that cannot use one, and
+                all where it does not fit, do without.
         """
 
 
 def failed(solution: LinearSolution) -> bool:
-    """Tell whether a solution is of no use: it diverged, or the solver could not take one step."""
+    """Tell whether a solution is of no use: it diverged, or the solver could not take one step.
+
+    A residual of NaN was not measured, which is no failure.
+    """
     stuck = not solution.converged and not bool(solution.value.any())
-    return stuck or not solution.residual < DIVERGED
+    return stuck or solution.residual >= DIVERGED
 
 
-def warn_if_worse_than_nothing(name: str, solution: LinearSolution) -> None:
-    """Log a warning if x = 0 would have had a smaller residual than the solution for problem `name`."""
-    if not solution.converged and solution.residual > 1.0:
-        log.warning(
-            "problem %r: the linear solve of its implicit response has not converged: relative residual %.1e after %d "
-            "products, smallest curvature %.1e; its hypergradient may be far off: take more steps, another solver, or "
-            "a ridge term in the loss",
-            name,
-            solution.residual,
-            solution.iterations,
-            solution.curvature,
-        )
-
-
-def check_settings(solver: str, max_steps: object, tol: object) -> None:
-    """Check what iterative solvers have in common.
+def check_count(solver: str, setting: str, value: object) -> None:
+    """Check a setting that counts something.
 
     Raises:
-        ConfigError: If `max_steps` is not a whole number >= 1, or `tol` not a number >= 0.
+        ConfigError: If `value` is not a whole number >= 1.
     """
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise ConfigError(f"{solver}: max_steps must be a whole number >= 1, got {max_steps!r}")
-    if not isinstance(tol, int | float) or not tol >= 0:
-        raise ConfigError(f"{solver}: tol must be a number >= 0, got {tol!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{solver}: {setting} must be a whole number >= 1, got {value!r}")
 
 
-def zero_solution(b: Tensor) -> LinearSolution:
-    """Return the solution of A x = 0."""
-    return LinearSolution(torch.zeros_like(b), residual=0.0, iterations=0, converged=True, curvature=float("nan"))
+def check_positive(solver: str, setting: str, value: object) -> None:
+    """Check a setting that scales something.
+
+    Raises:
+        ConfigError: If `value` is not a positive, finite number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigError(f"{solver}: {setting} must be positive and finite, got {value!r}")
 
 
-def no_solution(b: Tensor, iterations: int) -> LinearSolution:
-    """Return what is left where A or b is not finite: nothing."""
-    nan = float("nan")
-    return LinearSolution(torch.zeros_like(b), residual=nan, iterations=iterations, converged=False, curvature=nan)
+def check_tol(solver: str, tol: object) -> None:
+    """Check a relative tolerance.
 
-
-def solved_for_unit(b: Tensor, solve: Callable[[Tensor], LinearSolution]) -> LinearSolution:
-    """Solve A x = b by `solve` for the direction of b, whose square neither overflows nor underflows."""
-    largest = float(b.abs().max()) if b.numel() else 0.0
-    if largest == 0.0:
-        return zero_solution(b)
-    if not math.isfinite(largest):
-        return no_solution(b, 0)
-    direction = b / largest
-    size = torch.linalg.vector_norm(direction)
-    found = solve(direction / size)
-    return replace(found, value=found.value * (size * largest))
-
-
-def attainable(tol: float, b: Tensor) -> float:
-    """Return the tolerance, raised to what the dtype of `b` can resolve."""
-    return max(tol, 4.0 * torch.finfo(b.dtype).eps)
+    Raises:
+        ConfigError: If `tol` is not a number in [0, 1); with 1, x = 0 would count as a solution.
+    """
+    if isinstance(tol, bool) or not isinstance(tol, int | float) or not 0 <= tol < 1:
+        raise ConfigError(f"{solver}: tol must be a number >= 0 and below 1, got {tol!r}")

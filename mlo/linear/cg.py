@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mlo.linear.base import (
-    AbstractLinearSolver,
-    LinearSolution,
-    Matvec,
-    attainable,
-    check_settings,
-    solved_for_unit,
-)
+from mlo.linear.base import LinearSolution, Matvec, check_count, check_tol
+from mlo.linear.template import AbstractUnitSolver
 
 
 @dataclass(frozen=True)
-class CG(AbstractLinearSolver):
+class CG(AbstractUnitSolver):
     """Conjugate gradients for a symmetric A, definite or not.
 
     x_{k+1} = x_k + a p,  r_{k+1} = r_k - a A p,  a = r.r / p.A p,  p <- r_{k+1} + (r_{k+1}.r_{k+1} / r.r) p.
@@ -27,7 +22,8 @@ class CG(AbstractLinearSolver):
     Negative curvature does not stop it (the system still has its solution; the report says what was met); only a
     direction without curvature beyond rounding, or a product that is not finite, does. While A shows itself positive
     definite the last iterate is returned, which is nearest to the solution in the norm of A; otherwise the iterate of
-    least residual, which is 0 if none beat it.
+    least residual, which is 0 if none beat it. The residual that is reported is that of the recursion, but no less than
+    what rounding leaves of the largest residual met and of A x.
 
     Attributes:
         max_steps: Largest number of products with A.
@@ -39,20 +35,15 @@ class CG(AbstractLinearSolver):
     max_steps: int = 100
     tol: float = 1e-10
 
+    uses_start: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_settings("CG", self.max_steps, self.tol)
+        check_count("CG", "max_steps", self.max_steps)
+        check_tol("CG", self.tol)
 
-    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
-        """Solve A x = b from x = 0.
-
-        The residual that is reported is that of the recursion, but no less than what rounding leaves of the largest
-        residual met and of A x.
-        """
-        return solved_for_unit(b, lambda unit: self._solve(matvec, unit))
-
-    def _solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
-        eps, tol = torch.finfo(b.dtype).eps, attainable(self.tol, b)
+    def _solve(self, matvec: Matvec, b: Tensor, tol: float) -> LinearSolution:
+        eps = torch.finfo(b.dtype).eps
         x, r, p = torch.zeros_like(b), b, b
         rr = torch.dot(r, r)
         best, least = x, 1.0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, no_solution, solved_for_unit
+from mlo.linear.base import LinearSolution, Matvec, check_tol
+from mlo.linear.template import AbstractUnitSolver, nothing
 
 
 @dataclass(frozen=True)
-class Dense(AbstractLinearSolver):
+class Dense(AbstractUnitSolver):
     """x = A^-1 b by n products with unit vectors and an LU factorization; the least-squares x if A is singular.
 
     A need not be symmetric. Costs n products and n^2 memory.
@@ -22,22 +24,23 @@ class Dense(AbstractLinearSolver):
 
     tol: float = 1e-6
 
-    def solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
-        """Solve A x = b."""
-        return solved_for_unit(b, lambda unit: self._solve(matvec, unit))
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_tol("Dense", self.tol)
 
-    def _solve(self, matvec: Matvec, b: Tensor) -> LinearSolution:
+    def _solve(self, matvec: Matvec, b: Tensor, tol: float) -> LinearSolution:
         identity = torch.eye(b.numel(), dtype=b.dtype, device=b.device)
         a = torch.stack([matvec(column) for column in identity], dim=1)
         if not bool(torch.isfinite(a).all()):
-            return no_solution(b, b.numel())
+            return nothing(b, b.numel())
         x, _ = torch.linalg.solve_ex(a, b)
         residual = self._residual(a, x, b)
-        if not residual <= self.tol:  # singular, exactly or but for rounding
+        if not residual <= tol:  # singular, exactly or but for rounding
             x = torch.linalg.pinv(a) @ b
             residual = self._residual(a, x, b)
         curvature = float(torch.linalg.eigvalsh((a + a.mT) / 2)[0])
-        return LinearSolution(x, residual, b.numel(), residual <= self.tol, curvature)
+        return LinearSolution(x, residual, b.numel(), residual <= tol, curvature)
 
     def _residual(self, a: Tensor, x: Tensor, b: Tensor) -> float:
-        return float(torch.linalg.vector_norm(a @ x - b) / torch.linalg.vector_norm(b))
+        residual = float(torch.linalg.vector_norm(a @ x - b) / torch.linalg.vector_norm(b))
+        return math.inf if math.isnan(residual) else residual

@@ -34,7 +34,7 @@ def check_hypergradient(
     """Compare a hypergradient with central differences of the re-solved objective, and with plain autograd.
 
     Along random unit directions d, <hypergradient, d> must equal (F(x + h d) - F(x - h d)) / 2h, where F solves every
-    answer anew: by the declared steps, and for rules that take an answer for stationary on until the steps stand
+    answer anew: by the declared steps, and for rules that take an answer to be at rest on until the steps stand
     still. A problem that is solved by total gradients, with others solved inside its step, has those checked first,
     where its solve starts. Where every answer carries a derivative, the hypergradient must also equal what autograd
     finds through the recorded solves.
@@ -117,7 +117,7 @@ def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Con
     with replayed(RandomState.capture()):
         for name in context.graph.responders(of):
             node, trace = solve(context, name)
-            if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_stationarity):
+            if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_rest):
                 found.append((name, context.with_values({name: context.stored[name]})))
             context = with_answer(context, name, trace)
     return found

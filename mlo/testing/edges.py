@@ -145,7 +145,7 @@ def _hint(visit: Visit, reference: Reference, rtol: float) -> str:
         return f"; {type(rule).__name__} takes it for a constant: use mlo.Unroll() or mlo.Implicit() where it is none"
     if gap:
         return f"; its steps {gap}"
-    if rule.assumes_stationarity and visit.node.steps == 0:
+    if rule.assumes_rest and visit.node.steps == 0:
         return "; without steps it cannot be solved anew: give it some"
     if reference.ours == 0.0:
         return "; look for .detach(), .item() or .data in its loss"
@@ -160,11 +160,11 @@ def unsettled(found: Sweep, rtol: float) -> list[str]:
 
 def _shortfall(visit: Visit, rtol: float) -> str:
     node = visit.node
-    if not node.problem.response.assumes_stationarity:
+    if not node.problem.response.assumes_rest:
         return ""
     with replayed(visit.random):
         settled = answer(node.context, node.name)
     gap = float(norm(axpy(-1.0, settled, visit.trace.answer)))
     if gap <= rtol * float(norm(settled)):
         return ""
-    return f"end {gap:.1e} away from the stationary point that its rule assumes: take more of them"
+    return f"end {gap:.1e} away from where its rule takes it to be at rest: take more of them"

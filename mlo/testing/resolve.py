@@ -45,21 +45,30 @@ def resolved(context: Context, of: str, at: Params) -> Tensor:
 
 
 def answer(context: Context, name: str) -> Params:
-    """Solve one problem anew, and on until its steps stand still if its rule takes the answer for stationary."""
+    """Solve one problem anew, and on until its steps stand still if its rule takes the answer to be at rest."""
+    context = _without_early_stopping(context)
     trace = run(ProblemNode(context, name))
+    if not context.graph[name].response.assumes_rest:
+        return trace.answer
     settled = max(_SETTLED, *(4 * torch.finfo(value.dtype).eps for value in trace.answer.values()))
-    if context.graph[name].response.assumes_stationarity and trace.gradient_norm is not None:
-        for _ in range(_MOST_ROUNDS):
-            before = trace.answer
-            start = replace(
-                context,
-                stored={**context.stored, name: trace.answer},
-                states={**context.states, name: trace.end.state},
-            )
-            trace = run(ProblemNode(start, name))
-            if float(norm(axpy(-1.0, before, trace.answer))) <= settled * max(1.0, float(norm(before))):
-                break
+    for _ in range(_MOST_ROUNDS if trace.losses else 0):
+        before = trace.answer
+        start = replace(
+            context,
+            stored={**context.stored, name: trace.answer},
+            states={**context.states, name: trace.end.state},
+        )
+        trace = run(ProblemNode(start, name))
+        if float(norm(axpy(-1.0, before, trace.answer))) <= settled * max(1.0, float(norm(before))):
+            break
     return trace.answer
+
+
+def _without_early_stopping(context: Context) -> Context:
+    """Return the context in which every solve makes all its steps: what a tolerance leaves is no rounding."""
+    if not any(problem.tolerance for problem in context.graph.problems):
+        return context
+    return replace(context, graph=ProblemGraph([replace(p, tolerance=0.0) for p in context.graph.problems]))
 
 
 def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
@@ -93,7 +102,7 @@ def difference(up: float, center: float, down: float, h: float, eps: float, size
 def noise(context: Context, name: str) -> float:
     """Return how well, relative to its size, an answer is known once it was solved anew."""
     eps = precision([context.values[name]])
-    return 8 * eps + (2 * max(_SETTLED, eps) if context.graph[name].response.assumes_stationarity else 0.0)
+    return 8 * eps + (2 * max(_SETTLED, eps) if context.graph[name].response.assumes_rest else 0.0)
 
 
 def random_directions(at: Params, count: int, seed: int) -> list[Params]:

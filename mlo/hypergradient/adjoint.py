@@ -1,0 +1,80 @@
+"""One linear solve for an adjoint: with a start, with its report, and with what is to happen if it fails."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mlo.errors import ConfigError, DivergenceError, UnconvergedError
+from mlo.hypergradient.base import Node, Trace
+from mlo.hypergradient.run import check_finite
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, failed
+from mlo.vector import not_finite
+
+
+@dataclass(frozen=True)
+class AdjointSolve:
+    """Solves A^T u = c for problem `node`.
+
+    Attributes:
+        node: Whose adjoint it is.
+        solver: How.
+        strict: Whether a solve that did not converge is an error; else it is noted for a warning.
+        trace: The solve of the problem itself: to blame, if it is what was not finite.
+    """
+
+    node: Node
+    solver: AbstractLinearSolver
+    strict: bool
+    trace: Trace
+
+    def __call__(self, matvec: Matvec, cotangent: Tensor, *, start: Tensor | None = None) -> LinearSolution:
+        """Solve, from `start` if it is given.
+
+        Raises:
+            DivergenceError: If there is no solution to speak of.
+            UnconvergedError: If the solve did not converge and `strict` is set.
+        """
+        solution = self.solver.solve(matvec, cotangent, start=start)
+        if failed(solution):
+            check_finite(self.node.name, self.trace)
+            raise DivergenceError(_explain(self.node.name, cotangent, solution))
+        if not solution.converged:
+            if self.strict:
+                raise UnconvergedError(unconverged(self.node.name, solution))
+            self.node.note(solution)
+        return solution
+
+
+def check_solver(rule: str, solver: object) -> None:
+    """Check what a rule was given as its linear solver.
+
+    Raises:
+        ConfigError: If it is not an instance of `AbstractLinearSolver`.
+    """
+    if not isinstance(solver, AbstractLinearSolver):
+        raise ConfigError(f"{rule}: solver must be an instance such as mlo.CG(), got {solver!r}")
+
+
+def unconverged(name: str, solution: LinearSolution) -> str:
+    """Return what to tell of a linear solve for problem `name` that did not converge."""
+    return (
+        f"problem {name!r}: the adjoint solve of its response has not converged: {_figures(solution)}; a hypergradient "
+        "through it is off by about as much: give it more steps, another solver, a larger tol, or curvature (a ridge "
+        "term in the loss, or mlo.Damped)"
+    )
+
+
+def _figures(solution: LinearSolution) -> str:
+    done = f"relative residual {solution.residual:.1e} after {solution.iterations} steps"
+    known = not math.isnan(solution.curvature)
+    return f"{done}, smallest curvature {solution.curvature:.1e}" if known else done
+
+
+def _explain(name: str, cotangent: Tensor, solution: LinearSolution) -> str:
+    if not_finite({"cotangent": cotangent}) is not None:
+        return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
+    cure = "check that its loss has a strict minimum there, add curvature (a ridge term), or try another solver"
+    return f"problem {name!r}: the adjoint solve of its response failed ({_figures(solution)}): {cure}"

@@ -1,0 +1,123 @@
+"""Differentiate the fixed point of the update rule that the user runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mlo.autodiff import cut
+from mlo.hypergradient.adjoint import AdjointSolve, check_solver
+from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.root import attach_root, root_vjp
+from mlo.hypergradient.run import own_gradient, run
+from mlo.hypergradient.system import System
+from mlo.linear.base import AbstractLinearSolver
+from mlo.linear.gmres import GMRES
+from mlo.update import split_state
+from mlo.vector import Params, Values, ravel, unravel
+
+_STATE = "state/"
+
+
+@dataclass(frozen=True)
+class FixedPoint(AbstractResponse):
+    """x*(z) is where the update rule rests: (x*, s*) = U(x*, G(x*, z), s*, z), with s the optimizer's state.
+
+    With y = (x, s) and F(y, z) the right-hand side, c . dx*/dz = u . dF/dz where (I - dF/dy)^T u = (c, 0).
+
+    Right for whatever the update does at rest: momentum, weight decay of its own (AdamW), a proximal step after any
+    optimizer. Where an update rests at a stationary point of the loss this equals `Implicit`, with a system that
+    carries the optimizer's state and is not symmetric. State that only counts (the number of updates) is a constant,
+    so a schedule counts with its last step size. Exact at a fixed point, up to the tolerance of the linear solver; away
+    from one it is the formula evaluated there.
+
+    Adam and its kin divide by the root of a second moment. At rest it is zero where the gradient is, and the formula
+    then has no derivative there; a few hundred steps from rest it is badly scaled: prefer `Implicit` where the update
+    has no decay of its own.
+
+    Attributes:
+        solver: How the linear system is solved; it has to do without symmetry. `Neumann(step_size=1.0)` equals
+            backpropagation through further steps at the fixed point.
+        warm_start: Whether an engine starts each linear solve from the solution of the outer step before.
+        strict: Whether a linear solve that does not converge raises `UnconvergedError` instead of a warning.
+
+    Source: Efficient and Modular Implicit Differentiation (Blondel et al., 2022), section 2.1, equation 3.
+    """
+
+    solver: AbstractLinearSolver = field(default_factory=GMRES)
+    warm_start: bool = field(default=True, kw_only=True)
+    strict: bool = field(default=False, kw_only=True)
+
+    differentiates_update: ClassVar[bool] = True
+    assumes_rest: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_solver("FixedPoint", self.solver)
+
+    def respond(self, node: Node, *, differentiable: bool) -> Trace:
+        """Run the optimizer, then, if asked to, tie its end to the inputs as the fixed point that it stands for."""
+        trace = run(node)
+        others = node.read()
+        split = None if differentiable else node.partial(trace.end, others)
+        system = _Rest(node if split is None else split[1], trace.end, others)
+        if not differentiable:
+            return replace(trace, record=system)
+        solve = AdjointSolve(node, self.solver, self.strict, trace)
+        y = attach_root(system.residual, solve, ravel(system.unknown), system.inputs)
+        return replace(trace, answer=_variable(unravel(y, system.unknown)), record=system)
+
+    def pullback(
+        self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
+    ) -> Pullback:
+        """Solve for the adjoint of variable and state, then take one product."""
+        system: _Rest = trace.record
+        y, c = ravel({**system.unknown, **trace.answer}), ravel(cotangent)
+        c = torch.cat([c, c.new_zeros(y.numel() - c.numel())])
+        solve = AdjointSolve(node, self.solver, self.strict, trace)
+        start = node.adjoint if self.warm_start else None
+        parts, solution = root_vjp(
+            system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
+        )
+        return Pullback(system.named(parts, wanted), solution)
+
+
+class _Rest(System):
+    """y - F(y, z) = 0, with y the variable and those tensors of the state that move with it."""
+
+    def __init__(self, node: Node, end: Point, others: Values) -> None:
+        self._values, self._rebuild = split_state(end.state)
+        self._end = end
+        self._moving = self._find_moving(node, others)
+        state = {f"{_STATE}{place}": self._values[place] for place in self._moving}
+        super().__init__(node, {**end.params, **state}, others)
+
+    def _find_moving(self, node: Node, others: Values) -> list[int]:
+        """Return the places of the state's tensors that depend on variable or gradient; the others only count."""
+        if not self._values:
+            return []
+        with torch.enable_grad():
+            x = cut(self._end.params, differentiable=False)
+            g = cut({name: torch.ones_like(value) for name, value in x.items()}, differentiable=False)
+            _, state = node.advance(x, g, self._end.state, others)
+        return [place for place, value in enumerate(split_state(state)[0]) if value.requires_grad]
+
+    def evaluate(self, unknown: Params, others: Values) -> Tensor:
+        params, values = _variable(unknown), list(self._values)
+        for place in self._moving:
+            values[place] = unknown[f"{_STATE}{place}"]
+        seen = self.node.gradient(
+            replace(self._end, params=params), others, (self.node.name,), differentiable=True
+        )
+        moved, state = self.node.advance(params, own_gradient(seen, self.node), self._rebuild(values), others)
+        after = split_state(state)[0]
+        new = {**moved, **{f"{_STATE}{place}": after[place] for place in self._moving}}
+        return ravel(unknown) - ravel({name: new[name] for name in unknown})
+
+
+def _variable(unknown: Params) -> Params:
+    return {name: value for name, value in unknown.items() if not name.startswith(_STATE)}

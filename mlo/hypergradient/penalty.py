@@ -1,0 +1,161 @@
+"""Gradients alone: the response of an answer to a force, in place of second derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from mlo.errors import ConfigError, DivergenceError, GraphError, UnconvergedError
+from mlo.hypergradient.adjoint import unconverged
+from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.run import advance, filled, own_gradient, run
+from mlo.linear.base import LinearSolution
+from mlo.rng import RandomState, replayed
+from mlo.vector import Params, Values, axpy, detach, norm, not_finite, ravel, scaled, unravel
+
+
+@dataclass(frozen=True)
+class _Record:
+    others: Values
+    random: RandomState
+
+
+@dataclass(frozen=True)
+class Penalty(AbstractResponse):
+    """c . dx*/dz from two solves that are pushed by the cotangent c: first-order gradients only.
+
+    With x_s(z) = argmin_x F(x, z) + s <c, x> / weight, the value function v_s(z) = min_x of the same has
+    dv_s/dz = d_z F(x_s, z), and <c, x*(z)> = weight * dv_s/ds at s = 0, so that
+
+        c . dx*/dz = weight / 2 * (d_z F(x_{+1}, z) - d_z F(x_{-1}, z))    + O(weight^-2)
+        c . dx*/dz = weight * (d_z F(x_{+1}, z) - d_z F(x*, z))            + O(weight^-1)    with two_sided=False
+
+    Both pushed solves go on from the answer, by the problem's own update (one that settles: with a constant step size,
+    Adam jitters around its goal at the scale of the push). In an engine they start where those of the
+    outer step before ended, relative to the answer (`warm_start`), so that few steps suffice. The adjoint of `Implicit`
+    is weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with |G(x_s, z) + s c / weight| in units of
+    |c| / weight as its residual.
+
+    This is F2SA with the upper loss linearized at the answer, which is what makes it a response rule: it fits any
+    problem of any graph. F2SA's own form, which adds the upper loss itself to the lower one, differs by O(1 / weight),
+    as much as its error. Below a problem with `Exact` products it is refused, for there it would have to be
+    differentiated itself; `FiniteDifference` products above it are fine, and keep everything first-order.
+
+    Attributes:
+        weight: The penalty on the lower objective: large, but rounding grows with it.
+        steps: Most updates in each pushed solve.
+        tol: Residual at which a pushed solve stops, and counts as converged.
+        two_sided: Push both ways: twice the solves, one order more, and a lower solve that was not finished cancels.
+        warm_start: See above.
+        strict: Whether a pushed solve that does not converge raises `UnconvergedError` instead of a warning.
+
+    Source: A Fully First-Order Method for Stochastic Bilevel Optimization (Kwon, Kwon, Wright, Nowak, 2023), equation 3
+    and algorithm 1; the two-sided form as in A contrastive rule for meta-learning (Zucchet et al., 2022), section 3.
+    """
+
+    weight: float
+    steps: int = 100
+    tol: float = 1e-3
+    two_sided: bool = True
+    warm_start: bool = True
+    strict: bool = False
+
+    assumes_rest: ClassVar[bool] = True
+    assumes_stationarity: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if isinstance(self.weight, bool) or not 0 < self.weight < math.inf:
+            raise ConfigError(f"Penalty: weight must be positive and finite, got {self.weight!r}")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ConfigError(f"Penalty: steps must be a whole number >= 1, got {self.steps!r}")
+        if not self.tol >= 0:
+            raise ConfigError(f"Penalty: tol must be a number >= 0, got {self.tol!r}")
+
+    def respond(self, node: Node, *, differentiable: bool) -> Trace:
+        """Run the optimizer."""
+        if differentiable:
+            cure = "give the problems above it mlo.FiniteDifference() products, or this one mlo.Implicit()"
+            raise GraphError(f"problem {node.name!r} cannot respond by Penalty inside an exact product: {cure}")
+        others = {name: detach(value) for name, value in node.read().items()}
+        return replace(run(node), record=_Record(others, RandomState.capture()))
+
+    def differences(self, below: int) -> int:
+        """Return one more than in the gradient."""
+        return below + 1
+
+    def pullback(
+        self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
+    ) -> Pullback:
+        """Push the answer, and take the difference of two gradients with respect to the inputs."""
+        if not_finite(cotangent) is not None:
+            blame = "a loss that reads it is not finite, or its gradient there is not: check that loss and its batch"
+            raise DivergenceError(f"the cotangent on the answer of problem {node.name!r} is not finite: {blame}")
+        if float(norm(cotangent)) == 0.0:
+            return Pullback()
+        adjoint = node.adjoint if self.warm_start else None
+        start = scaled(0.0, cotangent) if adjoint is None else unravel(adjoint, cotangent)
+        low, high = (-1.0 if self.two_sided else 0.0), 1.0
+        up, down = (self._pushed(node, trace, cotangent, sign, start) for sign in (high, low))
+        scale = self.weight / (high - low)
+        gap = axpy(-1.0, up.point.params, down.point.params)
+        residual, steps = max(up.residual, down.residual), up.steps + down.steps
+        converged = up.converged and down.converged
+        solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, converged, math.nan)
+        if not solution.converged:
+            if self.strict:
+                raise UnconvergedError(unconverged(node.name, solution))
+            node.note(solution)
+        return Pullback(_difference(node, trace.record, up.point, down.point, wanted, scale), solution)
+
+    def _pushed(self, node: Node, trace: Trace, cotangent: Params, sign: float, adjoint: Params) -> _Pushed:
+        """Solve with the objective tilted by sign * c / weight, by the problem's own update."""
+        if sign == 0.0:
+            return _Pushed(trace.end, 0.0, 0, True)
+        record: _Record = trace.record
+        force = scaled(sign / self.weight, cotangent)
+        unit = float(norm(force))
+        point = replace(trace.end, params=axpy(-sign / self.weight, adjoint, trace.end.params))
+        # A force below what rounding leaves of a gradient cannot be balanced any better.
+        eps = max(torch.finfo(value.dtype).eps for value in cotangent.values())
+        enough = max(self.tol, 16 * eps * max(1.0, float(norm(point.params))) / unit)
+        for made in range(self.steps + 1):
+            with replayed(record.random):
+                seen = node.gradient(point, record.others, (node.name,))
+            gradient = axpy(1.0, force, own_gradient(seen, node))
+            residual = float(node.slope(point.params, gradient, record.others)) / unit
+            if not residual > enough or made == self.steps:
+                break
+            point = advance(node, point, gradient, record.others, point.buffers)
+        return _Pushed(point, residual, made, residual <= enough)
+
+
+@dataclass(frozen=True)
+class _Pushed:
+    """Where a pushed solve ended, and its report."""
+
+    point: Point
+    residual: float
+    steps: int
+    converged: bool
+
+
+def _difference(
+    node: Node, record: _Record, up: Point, down: Point, wanted: Sequence[str], scale: float
+) -> dict[str, Params]:
+    """Return scale * (dF/dz at `up` - dF/dz at `down`)."""
+    found = []
+    for point in (up, down):
+        with replayed(record.random):
+            found.append(node.gradient(point, record.others, wanted, stationary=True).parts)
+    result = {}
+    for name in wanted:
+        if name in found[0] or name in found[1]:
+            at = record.others[name]
+            gap = axpy(-1.0, filled(found[1].get(name), at), filled(found[0].get(name), at))
+            result[name] = scaled(scale, gap)
+    return result

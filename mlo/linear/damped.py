@@ -1,0 +1,50 @@
+"""A system with some of the identity added, for any solver."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from mlo.errors import ConfigError
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec
+
+
+@dataclass(frozen=True)
+class Damped(AbstractLinearSolver):
+    """Solves (A + mu I) x = b in place of A x = b, by any solver.
+
+    For an A that is singular, nearly so, or not quite positive definite. Equal to a term mu |x - x*|^2 / 2 in the loss
+    that pulls towards where it stands: with A symmetric, each part of x along an eigenvector of value h is smaller
+    than that of A^-1 b by the factor h / (h + mu).
+
+    What is reported is told of the system that is solved, (A + mu I) x = b: residual and `converged` say nothing of
+    A x - b. The curvature is A's own.
+
+    Attributes:
+        solver: Solves the system.
+        mu: The damping, in units of A.
+
+    Source: Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019), equation 6 (there of the
+    loss); Deep Learning via Hessian-Free Optimization (Martens, 2010), section 4.1.
+    """
+
+    solver: AbstractLinearSolver
+    mu: float
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: If `solver` is no solver, or `mu` not a number >= 0.
+        """
+        if not isinstance(self.solver, AbstractLinearSolver):
+            raise ConfigError(f"Damped: solver must be an instance such as mlo.CG(), got {self.solver!r}")
+        if isinstance(self.mu, bool) or not isinstance(self.mu, int | float) or not 0 <= self.mu < math.inf:
+            raise ConfigError(f"Damped: mu must be a finite number >= 0, got {self.mu!r}")
+
+    def solve(self, matvec: Matvec, b: Tensor, *, start: Tensor | None = None) -> LinearSolution:
+        """Solve (A + mu I) x = b."""
+        found = self.solver.solve(lambda v: matvec(v) + self.mu * v, b, start=start)
+        return replace(found, curvature=found.curvature - self.mu)

@@ -1,0 +1,104 @@
+"""A guess at the solution, as far as it helps."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mlo.linear.base import LinearSolution, Matvec
+
+log = logging.getLogger("mlo")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a solve of A x = b, |b| = 1, begins.
+
+    Attributes:
+        value: s x0, shape (n,).
+        rest: b - s A x0, shape (n,).
+        size: |b - s A x0|, at most 1.
+        products: Products with A that this took: 0 or 1.
+        curvature: x0.A x0 / x0.x0, or NaN.
+    """
+
+    value: Tensor
+    rest: Tensor
+    size: float
+    products: int
+    curvature: float
+
+    @classmethod
+    def take(cls, matvec: Matvec, b: Tensor, start: Tensor | None) -> Start:
+        """Scale a start by s = b.A x0 / |A x0|^2, the least-squares factor, or begin at 0."""
+        if start is None:
+            return _at_zero(b, 0)
+        reason = _misfit(b, start)
+        unit = None if reason else _unit(start.detach())
+        if unit is None:
+            if reason:
+                log.info("a start of a linear solve was passed over: %s", reason)
+            return _at_zero(b, 0)
+        product = matvec(unit)
+        image = _unit(product)
+        if image is None:  # s would be 0 / 0
+            return _at_zero(b, 1)
+        along = torch.dot(b, image)
+        value = unit * (along / norm(product))
+        rest = b - along * image
+        size = float(torch.linalg.vector_norm(rest))
+        if not math.isfinite(size + float(value.abs().max())):
+            return _at_zero(b, 1)
+        # A x0 is known to rounding only, so no start is better than that.
+        size = max(size, torch.finfo(b.dtype).eps)
+        return cls(value, rest, size, 1, float(torch.dot(unit, product)))
+
+    def plus(self, found: LinearSolution) -> LinearSolution:
+        """Add the solution of A d = rest / size."""
+        return replace(
+            found,
+            value=self.value + self.size * found.value,
+            residual=self.size * found.residual,
+            iterations=self.products + found.iterations,
+            curvature=_least(self.curvature, found.curvature),
+        )
+
+
+def norm(v: Tensor) -> Tensor:
+    """Return |v|, where the squares may overflow or underflow: 0-d, NaN or infinite as v is."""
+    largest = v.abs().max()
+    divisor = torch.where(largest > 0, largest, torch.ones_like(largest))
+    size: Tensor = torch.linalg.vector_norm(v / divisor) * largest
+    return size
+
+
+def _at_zero(b: Tensor, products: int) -> Start:
+    return Start(torch.zeros_like(b), b, 1.0, products, math.nan)
+
+
+def _misfit(b: Tensor, start: Tensor) -> str | None:
+    for what in ("shape", "dtype", "device"):
+        given, needed = getattr(start, what), getattr(b, what)
+        if given != needed:
+            return f"its {what} is {given}, that of the right-hand side {needed}"
+    return None
+
+
+def _unit(v: Tensor) -> Tensor | None:
+    """Return v / |v|, or None where v is 0 or not finite."""
+    largest = v.abs().max()
+    if not 0 < float(largest) < math.inf:
+        return None
+    scaled = v / largest
+    unit: Tensor = scaled / torch.linalg.vector_norm(scaled)
+    return unit
+
+
+def _least(a: float, b: float) -> float:
+    if math.isnan(a):
+        return b
+    return a if math.isnan(b) else min(a, b)

@@ -1,0 +1,104 @@
+"""The single loop against SOBA written by hand, and against the optimum that it must find."""
+
+import pytest
+import torch
+import torchopt
+
+import mlo
+
+F64 = torch.float64
+X, W = torch.tensor([0.3, 0.8], dtype=F64), torch.ones(2, dtype=F64)
+H = torch.tensor([[2.0, 0.3], [0.3, 1.0]], dtype=F64)
+LOWER = [torch.tensor([[1.0, 0.5], [-0.2, 0.7]], dtype=F64), torch.tensor([[0.4, 0.1], [0.3, 1.1]], dtype=F64)]
+UPPER = [torch.tensor([1.0, 1.0], dtype=F64), torch.tensor([0.5, 1.5], dtype=F64), torch.tensor([2.0, 0.0], dtype=F64)]
+RHO, ETA, XI = 0.2, 0.1, 0.05
+
+
+def fit(w, x, b):
+    return 0.5 * w @ H @ w - w @ (b @ x) + 0.1 * (w**4).sum()
+
+
+def validate(w, x, target):
+    return ((w - target) ** 2).sum() + (x * w).sum() + (x**2).sum()
+
+
+def graph(rule, *, steps=1, lower=LOWER, upper=UPPER, **more):
+    top = mlo.Problem("x", lambda v, b: validate(v.w, v.x, b), X, reads=["w"], update=torchopt.sgd(XI), batches=upper)
+    low = mlo.Problem("w", lambda v, b: fit(v.w, v.x, b), W, reads=["x"], update=more.pop("update", torchopt.sgd(ETA)),
+                      steps=steps, response=rule, batches=lower)  # fmt: skip
+    return mlo.ProblemGraph([top, low])
+
+
+def soba(steps):
+    """All three directions at the same point, then all three steps."""
+    x, w, u = X.clone(), W.clone(), torch.zeros(2, dtype=F64)
+    for t in range(steps):
+        b, target = LOWER[t % 2], UPPER[t % 3]
+        x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+        (g,) = torch.autograd.grad(fit(w, x, b), w, create_graph=True)
+        curved, mixed = torch.autograd.grad(g, [w, x], u)
+        to_w, to_x = torch.autograd.grad(validate(w, x, target), [w, x])
+        x, w, u = x - XI * (to_x - mixed), w - ETA * g, u - RHO * (curved - to_w)
+    return x.detach(), w.detach()
+
+
+def test_it_is_soba():
+    engine = mlo.Engine(graph(mlo.SingleLoop(RHO)))
+    list(engine.run(25))
+    x, w = soba(25)
+    torch.testing.assert_close(engine.values["x"], x, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(engine.values["w"], w, rtol=1e-12, atol=1e-13)
+
+
+def test_it_finds_the_optimum_that_full_solves_find():
+    one = {"lower": LOWER[:1], "upper": UPPER[:1]}
+    full = mlo.Engine(graph(mlo.Implicit(), steps=40, **one))
+    loop = mlo.Engine(graph(mlo.SingleLoop(RHO), **one))
+    work = {}
+    for name, engine in (("full", full), ("loop", loop)):
+        work[name] = sum(report.gradients for report in engine.run(250))
+    # Contraction by 1 - XI * curvature a step: e^-20 after 250.
+    torch.testing.assert_close(loop.values["x"], full.values["x"], rtol=1e-8, atol=1e-9)
+    assert work["loop"] == 2 * 250
+    assert work["full"] > 40 * 250
+
+
+def test_the_report_has_the_residual_of_the_running_adjoint():
+    one = {"lower": LOWER[:1], "upper": UPPER[:1]}
+    residuals = [report.solves["w"].residual for report in mlo.Engine(graph(mlo.SingleLoop(RHO), **one)).run(300)]
+    assert residuals[0] == pytest.approx(1.0)  # u = 0
+    assert residuals[-1] < 1e-6
+
+
+def test_one_hypergradient_is_refused_for_it_has_no_past():
+    with pytest.raises(mlo.GraphError, match=r"'w' cannot respond by SingleLoop here: .* use mlo.Implicit\(\)"):
+        mlo.hypergradient(graph(mlo.SingleLoop(RHO)), of="x")
+
+
+def test_inside_another_problem_it_is_refused():
+    one = torch.ones(1, dtype=F64)
+    low = {"update": torchopt.sgd(0.1)}
+    loop = {"response": mlo.SingleLoop(0.1), **low}
+    problems = [
+        mlo.Problem("u", lambda v, _: (v.m**2).sum(), one, reads=["m"], **low),
+        mlo.Problem("m", lambda v, _: ((v.m - v.l) ** 2).sum(), one, reads=["l"], **low),
+        mlo.Problem("l", lambda v, _: ((v.l - v.m - v.u) ** 2).sum(), one, reads=["m", "u"], **loop),
+    ]
+    with pytest.raises(mlo.GraphError, match="'l' cannot respond by SingleLoop here"):
+        mlo.Engine(mlo.ProblemGraph(problems)).step()
+
+
+def test_more_than_one_step_is_refused():
+    with pytest.raises(mlo.GraphError, match=r"'w' cannot respond by SingleLoop with steps=3: .* give steps=1"):
+        mlo.Engine(graph(mlo.SingleLoop(RHO), steps=3)).step()
+
+
+def test_an_update_that_rests_elsewhere_is_refused():
+    with pytest.raises(mlo.GraphError, match="'w' cannot respond by SingleLoop: its update decays weights"):
+        graph(mlo.SingleLoop(RHO), update=torchopt.sgd(0.1, weight_decay=0.1))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("inf"), float("nan"), True])
+def test_settings_are_checked(bad):
+    with pytest.raises(mlo.ConfigError, match="SingleLoop: step_size must be positive and finite"):
+        mlo.SingleLoop(bad)
