@@ -14,6 +14,7 @@ from mlo.errors import LossError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Evaluation
 from mlo.linear.base import LinearSolution
+from mlo.reads import check_reads, is_checked
 from mlo.update import State
 from mlo.vector import Params, Values, clone
 from mlo.view import View
@@ -94,8 +95,9 @@ def call_loss(context: Context, name: str, present: Values, buffers: Params) -> 
         own = buffers if other == name else clone(context.buffers[other])
         shown[other] = graph[other].kind.present(present[other], own)
     versions = _versions(present)
+    used: set[str] | None = None if is_checked(problem) else set()
     try:
-        loss = problem.loss(View(name, shown), context.batches.get(name))
+        loss = problem.loss(View(name, shown, used=used), context.batches.get(name))
     except RuntimeError as error:
         error.add_note(f"raised in the loss of problem {name!r}")
         raise
@@ -106,6 +108,8 @@ def call_loss(context: Context, name: str, present: Values, buffers: Params) -> 
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
+    if used is not None:
+        check_reads(graph, problem, used, loss, present)
     return loss
 
 

@@ -16,7 +16,7 @@ class GraphError(MLOError, ValueError):
 
 
 class ReadError(GraphError, AttributeError):
-    """A loss used a problem that it did not declare in `reads`."""
+    """What a loss uses is not what its problem declares in `reads`."""
 
 
 class LossError(MLOError, ValueError):

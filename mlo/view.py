@@ -14,11 +14,21 @@ class View:
     `view.name` and `view["name"]` are the same. A module is callable with its current weights.
     """
 
-    __slots__ = ("_aliases", "_owner", "_values")
+    __slots__ = ("_aliases", "_owner", "_used", "_values")
 
-    def __init__(self, owner: str, values: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> None:
-        """Show `values` to the loss of problem `owner`; `aliases` are further names for some of them."""
-        self._owner, self._values, self._aliases = owner, values, aliases or {}
+    def __init__(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        aliases: Mapping[str, str] | None = None,
+        *,
+        used: set[str] | None = None,
+    ) -> None:
+        """Show `values` to the loss of problem `owner`; `aliases` are further names for some of them.
+
+        The names of the values that are taken are put into `used`, if it is given.
+        """
+        self._owner, self._values, self._aliases, self._used = owner, values, aliases or {}, used
 
     def __getitem__(self, name: str) -> Any:
         """Return the value called `name`."""
@@ -29,6 +39,8 @@ class View:
                 f"the loss of problem {self._owner!r} uses {name!r}, which it does not declare (it sees {known}): "
                 f"add it to reads of {self._owner!r}, or correct the name"
             )
+        if self._used is not None:
+            self._used.add(name)
         return self._values[name]
 
     def __getattr__(self, name: str) -> Any:
@@ -43,7 +55,7 @@ class View:
 
     def renamed(self, aliases: Mapping[str, str]) -> View:
         """Return the same view with further names for some of its values."""
-        return View(self._owner, self._values, {**self._aliases, **aliases})
+        return View(self._owner, self._values, {**self._aliases, **aliases}, used=self._used)
 
     def __repr__(self) -> str:
         """List what can be seen."""

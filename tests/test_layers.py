@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"hypergradient"},
     {"problem"},
     {"graph", "interleave", "proximal"},
+    {"reads"},
     {"context"},
     {"solve"},
     {"engine", "gradient", "distributed"},

@@ -9,15 +9,16 @@ import torch
 
 from mlo.autodiff import cut, named_vjp
 from mlo.context import Context
-from mlo.errors import ConfigError, HypergradientMismatch
-from mlo.gradient import checked_graph, prepared, recording
+from mlo.errors import ConfigError, HypergradientMismatch, LossError
+from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import Implicit
-from mlo.hypergradient.run import filled, run
+from mlo.hypergradient.run import filled
 from mlo.rng import RandomState, preserved, replayed
-from mlo.solve import ProblemNode, objective, total_gradient
-from mlo.testing.resolve import Reference, along, answer, frozen, ours
-from mlo.vector import Params, axpy, norm, unit
+from mlo.solve import objective, solve, total_gradient, with_answer
+from mlo.testing.edges import unsettled, wrong_reads
+from mlo.testing.resolve import Reference, difference, noise, precision, random_directions, resolved, step
+from mlo.testing.sweep import Sweep, dropped, sweep
+from mlo.vector import Params, axpy, dot, norm
 
 
 def check_hypergradient(
@@ -33,8 +34,14 @@ def check_hypergradient(
     """Compare a hypergradient with central differences of the re-solved objective, and with plain autograd.
 
     Along random unit directions d, <hypergradient, d> must equal (F(x + h d) - F(x - h d)) / 2h, where F solves every
-    answer anew: by the declared steps, and for implicit rules on until the gradient vanishes. Where every answer
-    carries a derivative, it must also equal what autograd finds through the recorded solves.
+    answer anew: by the declared steps, and for rules that take an answer to be at rest on until the steps stand
+    still. A problem that is solved by total gradients, with others solved inside its step, has those checked first,
+    where its solve starts. Where every answer carries a derivative, the hypergradient must also equal what autograd
+    finds through the recorded solves.
+
+    If it is wrong, each read is tested on its own: of the outermost loss, and of each problem that responds, for which
+    <pullback(c), d> must equal c . (x*(z + h d) - x*(z - h d)) / 2h with all other inputs held. If all reads are
+    right, the sweep over them is followed: it must add up every path.
 
     Use float64: in float32 the differences resolve two digits.
 
@@ -51,18 +58,18 @@ def check_hypergradient(
 
     Raises:
         ConfigError: If `directions` is below 1.
-        HypergradientMismatch: If they differ; the message says by how much and through which answer.
+        HypergradientMismatch: If they differ; the message says by how much and which read is wrong.
     """
     if directions < 1:
         raise ConfigError(f"check_hypergradient: directions must be >= 1, got {directions}")
     with preserved(), recording():
         context = _prepared(graph, of, values, batches)
-        gradient = ours(context, of)
-        rtol = _tolerance(gradient) if rtol is None else rtol
-        for direction in _directions(context.values[of], directions, seed):
-            found = along(context, of, gradient, direction, rtol)
-            if not found.agrees:
-                raise HypergradientMismatch(_explain(context, of, direction, found, rtol))
+        rtol = _tolerance(context.values[of]) if rtol is None else rtol
+        drawn = {name: random_directions(context.values[name], directions, seed) for name in graph.names}
+        for name, place in reversed(_solved_by_total_gradients(context, of)):
+            where = f", by which {name!r} is solved inside the step of {of!r},"
+            _check(place, name, drawn[name], rtol, where)
+        gradient = _check(context, of, drawn[of], rtol)
         exact = _by_autograd(context, of)
         if exact is not None:
             _compare_with_autograd(of, gradient, exact, rtol)
@@ -104,6 +111,69 @@ def _prepared(
     return prepared(graph, of, values or {}, batches or {})
 
 
+def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Context]]:
+    """Return the responders with others solved inside their step, in solving order, and where their solves start."""
+    found = []
+    with replayed(RandomState.capture()):
+        for name in context.graph.responders(of):
+            node, trace = solve(context, name)
+            if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_rest):
+                found.append((name, context.with_values({name: context.stored[name]})))
+            context = with_answer(context, name, trace)
+    return found
+
+
+def _check(context: Context, of: str, directions: list[Params], rtol: float, where: str = "") -> Params:
+    """Return the hypergradient of `of`, or raise if it is wrong."""
+    reference = sweep(context, of)
+    with replayed(RandomState.capture()):
+        solved = total_gradient(context, of, (of,))
+    nothing: LossError | None = None
+    try:
+        gradient = checked_gradient(context, of, solved)
+    except LossError as error:  # the differences say whether there should have been something, and they say where
+        nothing, gradient = error, filled(None, context.values[of])
+    center = float(resolved(context, of, context.values[of]))
+    for direction in directions:
+        found = _along(context, of, gradient, direction, rtol, reference, center)
+        if not found.agrees:
+            raise HypergradientMismatch(
+                f"the hypergradient of problem {of!r}{where} is wrong: along a random direction it is "
+                f"{found.ours:.9g}, but the re-solved objective changes by {found.truth:.9g} (allowed difference "
+                f"{found.slack:.1e}); "
+                f"{_explain(context, of, reference, rtol)}"
+            )
+    if nothing is not None:
+        raise nothing
+    return gradient
+
+
+def _along(
+    context: Context, of: str, gradient: Params, direction: Params, rtol: float, reference: Sweep, center: float
+) -> Reference:
+    """Compare `gradient` with central differences along one direction."""
+    at, visits = context.values[of], reference.visits
+    answers = {name: visit.trace.answer for name, visit in visits.items()}
+    eps = precision([at, *answers.values()])
+    h = step(at, eps)
+    up, down = (float(resolved(context, of, axpy(sign * h, direction, at))) for sign in (1.0, -1.0))
+    size = sum(float(norm(value)) for value in (at, *answers.values()))
+    truth, rounding = difference(up, center, down, h, eps, size)
+    loose = [noise(context, name) * float(norm(visits[name].cotangent) * norm(answers[name])) for name in visits]
+    return Reference(float(dot(gradient, direction)), truth, rtol * float(norm(gradient)) + rounding + sum(loose) / h)
+
+
+def _explain(context: Context, of: str, reference: Sweep, rtol: float) -> str:
+    """Say which read is wrong, or else which path."""
+    found = wrong_reads(reference, of, rtol) or unsettled(reference, rtol)
+    if found:
+        return f"wrong: {'; '.join(found)}"
+    paths = dropped(context, of, reference, rtol)
+    if paths:
+        return f"every read is right on its own, but wrong is how they are put together: {'; '.join(paths)}"
+    return "no single read is wrong on its own: suspect a loss that is not smooth here, or that has a memory"
+
+
 def _by_autograd(context: Context, of: str) -> Params | None:
     """Differentiate the recorded objective as a whole, or return None where a rule cuts it."""
     names = context.graph.responders(of)
@@ -126,53 +196,3 @@ def _compare_with_autograd(of: str, ours: Params, exact: Params, rtol: float) ->
 
 def _tolerance(params: Params) -> float:
     return 1e-5 if all(value.dtype == torch.float64 for value in params.values()) else 5e-2
-
-
-def _directions(at: Params, count: int, seed: int) -> list[Params]:
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(count):
-        drawn = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v) for k, v in at.items()}
-        found.append(unit(drawn)[0])
-    return found
-
-
-def _explain(context: Context, of: str, direction: Params, found: Reference, rtol: float) -> str:
-    message = (
-        f"the hypergradient of problem {of!r} is wrong: along a random direction it is {found.ours:.9g}, but the "
-        f"re-solved objective changes by {found.truth:.9g} (allowed difference {found.slack:.1e})"
-    )
-    suspects = _suspects(context, of, direction, rtol)
-    if not suspects:
-        return f"{message}; no single answer is off on its own: suspect how answers move each other"
-    return f"{message}; with all other answers held, off through {'; '.join(suspects)}"
-
-
-def _suspects(context: Context, of: str, direction: Params, rtol: float) -> list[str]:
-    """Describe the answers that are off: each on its own, or else each with what is solved inside its step."""
-    graph, answered = context.graph, context
-    for name in graph.responders(of):
-        answered = answered.with_values({name: answer(answered, name)})
-    for inside in (False, True):
-        suspects = []
-        for name in graph.responders(of):
-            free = {name, *(graph.responders(name) if inside else ())}
-            alone = frozen(answered, of, but=free)
-            reference = along(alone, of, ours(alone, of), direction, rtol)
-            if not reference.agrees:
-                others = "".join(f" with {other!r} solved inside its step" for other in sorted(free - {name}))
-                figures = f"{reference.ours:.6g} against {reference.truth:.6g}"
-                suspects.append(f"the answer of {name!r}{others} ({figures}{_shortfall(answered, name, rtol)})")
-        if suspects:
-            return suspects
-    return []
-
-
-def _shortfall(context: Context, name: str, rtol: float) -> str:
-    """Say so if the declared steps of an implicit rule end before its stationary point."""
-    if not isinstance(context.graph[name].response, Implicit):
-        return ""
-    gap = float(norm(axpy(-1.0, context.values[name], run(ProblemNode(context, name)).answer)))
-    if gap <= rtol * float(norm(context.values[name])):
-        return ""
-    return f"; its steps end {gap:.1e} away from the stationary point that its rule assumes: take more of them"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mlo.context import Context
-from mlo.gradient import checked_gradient
 from mlo.graph import ProblemGraph
-from mlo.hypergradient import FirstOrder, Implicit
+from mlo.hypergradient import FirstOrder
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, replayed
 from mlo.solve import ProblemNode, total_gradient
-from mlo.vector import Params, axpy, dot, norm
+from mlo.vector import Params, axpy, norm, unit
 
 _SETTLED = 1e-11
 _MOST_ROUNDS = 2000
@@ -23,7 +22,7 @@ _MOST_ROUNDS = 2000
 
 @dataclass(frozen=True)
 class Reference:
-    """One direction: our derivative along it, and that of the re-solved objective."""
+    """One direction: our derivative along it, and that of what was solved anew."""
 
     ours: float
     truth: float
@@ -35,27 +34,8 @@ class Reference:
         return abs(self.ours - self.truth) <= self.slack
 
 
-def ours(context: Context, of: str) -> Params:
-    """Return the hypergradient as the library finds it."""
-    with replayed(RandomState.capture()):
-        return checked_gradient(context, of, total_gradient(context, of, (of,)))
-
-
-def along(context: Context, of: str, gradient: Params, direction: Params, rtol: float) -> Reference:
-    """Compare `gradient` with central differences along one direction."""
-    at = context.values[of]
-    moved = [at, *(context.values[name] for name in context.graph.responders(of))]
-    eps = max(torch.finfo(value.dtype).eps for params in moved for value in params.values())
-    # Central differences: truncation grows as h^2, rounding as eps / h; their sum is least near eps^(1/3).
-    h = eps ** (1 / 3) * max(1.0, float(norm(at)))
-    up, down = (float(resolved(context, of, axpy(sign * h, direction, at))) for sign in (1.0, -1.0))
-    rounding = 8 * eps * max(abs(up), abs(down)) / h
-    slack = rtol * float(norm(gradient)) + rounding
-    return Reference(float(dot(gradient, direction)), (up - down) / (2 * h), slack)
-
-
 def resolved(context: Context, of: str, at: Params) -> Tensor:
-    """Return the objective at `at` with every answer found anew, implicit ones to stationarity."""
+    """Return the objective at `at` with every answer found anew: to rest, where its rule takes it to be at rest."""
     random = RandomState.capture()
     with replayed(random):
         context = context.with_values({of: at})
@@ -65,21 +45,30 @@ def resolved(context: Context, of: str, at: Params) -> Tensor:
 
 
 def answer(context: Context, name: str) -> Params:
-    """Solve one problem anew, on until its gradient vanishes if its rule is implicit."""
+    """Solve one problem anew, and on until its steps stand still if its rule takes the answer to be at rest."""
+    context = _without_early_stopping(context)
     trace = run(ProblemNode(context, name))
+    if not context.graph[name].response.assumes_rest:
+        return trace.answer
     settled = max(_SETTLED, *(4 * torch.finfo(value.dtype).eps for value in trace.answer.values()))
-    if isinstance(context.graph[name].response, Implicit) and trace.gradient_norm is not None:
-        for _ in range(_MOST_ROUNDS):
-            before = trace.answer
-            start = replace(
-                context,
-                stored={**context.stored, name: trace.answer},
-                states={**context.states, name: trace.end.state},
-            )
-            trace = run(ProblemNode(start, name))
-            if float(norm(axpy(-1.0, before, trace.answer))) <= settled * max(1.0, float(norm(before))):
-                break
+    for _ in range(_MOST_ROUNDS if trace.losses else 0):
+        before = trace.answer
+        start = replace(
+            context,
+            stored={**context.stored, name: trace.answer},
+            states={**context.states, name: trace.end.state},
+        )
+        trace = run(ProblemNode(start, name))
+        if float(norm(axpy(-1.0, before, trace.answer))) <= settled * max(1.0, float(norm(before))):
+            break
     return trace.answer
+
+
+def _without_early_stopping(context: Context) -> Context:
+    """Return the context in which every solve makes all its steps: what a tolerance leaves is no rounding."""
+    if not any(problem.tolerance for problem in context.graph.problems):
+        return context
+    return replace(context, graph=ProblemGraph([replace(p, tolerance=0.0) for p in context.graph.problems]))
 
 
 def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
@@ -88,3 +77,39 @@ def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
     problems = [replace(p, response=FirstOrder(), steps=0) if p.name in names else p for p in context.graph.problems]
     stored = {**context.stored, **{name: context.values[name] for name in names}}
     return replace(context, graph=ProblemGraph(problems), stored=stored)
+
+
+def precision(values: Iterable[Params]) -> float:
+    """Return the machine epsilon of the coarsest tensor."""
+    return max(torch.finfo(value.dtype).eps for params in values for value in params.values())
+
+
+def step(at: Params, eps: float) -> float:
+    """Return the length of a central difference: truncation grows as h^2, rounding as eps / h, least at eps^(1/3)."""
+    return float(eps ** (1 / 3)) * max(1.0, float(norm(at)))
+
+
+def difference(up: float, center: float, down: float, h: float, eps: float, size: float) -> tuple[float, float]:
+    """Return a central difference, and how much of it may be rounding.
+
+    A function is known to eps times its value, and to eps times its slope for every unit of its arguments' size. Where
+    it is flat, the slope is that at the ends of the difference.
+    """
+    slope = (abs(up - center) + abs(down - center)) / h
+    return (up - down) / (2 * h), 8 * eps * (max(abs(up), abs(down)) + slope * size) / h
+
+
+def noise(context: Context, name: str) -> float:
+    """Return how well, relative to its size, an answer is known once it was solved anew."""
+    eps = precision([context.values[name]])
+    return 8 * eps + (2 * max(_SETTLED, eps) if context.graph[name].response.assumes_rest else 0.0)
+
+
+def random_directions(at: Params, count: int, seed: int) -> list[Params]:
+    """Draw random unit directions."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(count):
+        drawn = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v) for k, v in at.items()}
+        found.append(unit(drawn)[0])
+    return found

@@ -1,0 +1,97 @@
+"""What a loss uses against what its problem declares, looked at on the first call of that loss."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+from weakref import WeakSet
+
+from torch import Tensor, nn
+
+from mlo.errors import ReadError
+from mlo.graph import ProblemGraph
+from mlo.problem import Problem
+from mlo.vector import Values
+
+_CHECKED: WeakSet[Problem] = WeakSet()
+
+
+def is_checked(problem: Problem) -> bool:
+    """Tell whether the reads of this very problem were compared, and found right, before."""
+    return problem in _CHECKED
+
+
+def check_reads(graph: ProblemGraph, problem: Problem, used: Collection[str], loss: Tensor, present: Values) -> None:
+    """Compare what one call of a loss used with what its problem declares.
+
+    Two mistakes are found. A declared read that the loss never touched. And a variable that the loss took from its
+    surroundings instead of its view: the tensors at the ends of the loss's autograd graph are compared, by identity,
+    with the declared variables of all problems. Declared tensors that do not require a gradient (a plain tensor; a
+    frozen parameter, which is a constant by right) leave no trace in that graph, so their use cannot be seen.
+
+    Args:
+        graph: The problems.
+        problem: The one whose loss was called.
+        used: The names that the loss touched.
+        loss: What it returned.
+        present: The values that it was shown.
+
+    Raises:
+        ReadError: If there is a mistake; the message names the problem and the read.
+    """
+    own = {id(value) for params in present.values() for value in params.values()}
+    outside = [leaf for leaf in _leaves(loss, present) if id(leaf) not in own]
+    if outside:
+        _check_outside(graph, problem, outside)
+    for read in problem.reads:
+        if read not in used:
+            raise ReadError(
+                f"problem {problem.name!r} declares that it reads {read!r}, but its loss did not use it: remove it "
+                f"from reads of {problem.name!r}, or, if it is used only now and then, touch it always: _ = v[{read!r}]"
+            )
+    _CHECKED.add(problem)
+
+
+def _check_outside(graph: ProblemGraph, problem: Problem, outside: list[Tensor]) -> None:
+    """Raise if the tensors that a loss took from its surroundings belong to a variable."""
+    found = {id(leaf) for leaf in outside}
+    # Stages of an interleaving share one declared module: a problem's own variable is the likely one, then its reads.
+    likely = dict.fromkeys((problem.name, *problem.reads, *graph.names))
+    for other in likely:
+        name = next((key for key, value in _declared(graph[other].variable) if id(value) in found), None)
+        if name is None:
+            continue
+        whose = "its own declared variable" if other == problem.name else f"the declared variable of {other!r}"
+        declare = f", and add {other!r} to its reads" if other not in (problem.name, *problem.reads) else ""
+        raise ReadError(
+            f"the loss of problem {problem.name!r} uses {whose} itself{name}, which never moves: take it from the "
+            f"view, v[{other!r}]{declare} (where the declared value is meant as a constant, use a .detach()ed copy)"
+        )
+
+
+def _declared(variable: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a variable as its user declared it, each with words that say which it is."""
+    if isinstance(variable, Tensor):
+        yield "", variable
+    else:
+        named = variable.named_parameters() if isinstance(variable, nn.Module) else variable.items()
+        for key, value in named:
+            yield f" (its {key!r})", value
+
+
+def _leaves(loss: Tensor, present: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Tensor]:
+    """Yield the tensors at which the graph of `loss` ends, without going back beyond what the loss was shown."""
+    ends = {value.grad_fn for params in present.values() for value in params.values()}
+    seen: set[Any] = {node for node in ends if node is not None}
+    frontier: list[Any] = [loss.grad_fn]
+    if loss.is_leaf:
+        yield loss
+    while frontier:
+        node = frontier.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            yield leaf
+        frontier.extend(parent for parent, _ in node.next_functions)
