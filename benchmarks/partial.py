@@ -4,7 +4,8 @@
     python benchmarks/partial.py --write    puts it there
 
 Error: |found - truth| / |truth| of the hypergradient, over 20 random graphs of each shape (2 entries a problem,
-float64, dense linear solves). Cost: operations that torch dispatches for one hypergradient, which do not depend on the machine.
+float64, dense linear solves). Cost: operations that torch dispatches for one hypergradient, which do not depend on the
+machine.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 _MB = 2**20
@@ -81,18 +80,3 @@ def _line(row: Measurement, width: int) -> str:
     note = f"residual {row.unconverged:.0e}" if row.unconverged else ""
     figures = f"{row.seconds * 1e3:>6.1f} ms  {row.gradients:>9}  {row.memory / _MB:>6.2f} MB"
     return f"{row.rule:<{width}}  {figures}  {row.cosine:>8.4f}  {row.error:>8.1e}  {note}".rstrip()
-
-
-def label(rule: object) -> str:
-    """Return a rule or solver as one would write it: settings that are at their default are left out."""
-    if not dataclasses.is_dataclass(rule):
-        return repr(rule)
-    shown = []
-    for item in dataclasses.fields(rule):
-        value = getattr(rule, item.name)
-        default = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-        if item.name == "solver":
-            shown.append(label(value))
-        elif value != default:
-            shown.append(f"{item.name}={label(value)}")
-    return f"{type(rule).__name__}({', '.join(shown)})"

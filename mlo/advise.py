@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from mlo.advice import Advice, Measurement, label
+from mlo.advice import Advice, Measurement
 from mlo.context import Context, Tally
 from mlo.errors import ConfigError, MLOError
 from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse, FiniteDifference, FirstOrder, FixedPoint, Implicit, Recompute, Unroll
+from mlo.label import label
 from mlo.linear import CG, GMRES, Dense, Identity, Neumann, Nystrom
 from mlo.linear.base import AbstractLinearSolver
 from mlo.meter import GraphMemory

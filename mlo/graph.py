@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from mlo.errors import GraphError
+from mlo.label import label
 from mlo.problem import Problem
 from mlo.update import undifferentiable_part
 
@@ -133,7 +134,7 @@ class ProblemGraph:
         for problem in self.problems:
             inner = ", ".join(self._inside[problem.name]) or "nothing"
             reads = ", ".join(problem.dependencies) or "nothing"
-            rule = "outermost" if problem is self.problems[0] else str(problem.response)
+            rule = "outermost" if problem is self.problems[0] else label(problem.response)
             rows.append(f"{problem.name}: reads {reads}; solves inside its step: {inner}; {rule}")
         return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlo.errors import GraphError
 from mlo.hypergradient import AbstractResponse, Unroll
+from mlo.label import label
 from mlo.update import UpdateRule, as_update
 from mlo.variable import Variable, as_variable
 from mlo.view import View
@@ -98,4 +99,4 @@ class Problem:
     def __repr__(self) -> str:
         """Return a one-line description."""
         reads = ", ".join(self.reads) or "nothing"
-        return f"Problem({self.name!r}, reads {reads}, {self.steps} steps, {self.response})"
+        return f"Problem({self.name!r}, reads {reads}, {self.steps} steps, {label(self.response)})"

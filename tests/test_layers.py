@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 LAYERS: list[set[str]] = [  # lowest first
-    {"errors"},
+    {"errors", "label"},
     {"rng"},
     {"vector"},
     {"autodiff", "meter", "module", "variable"},

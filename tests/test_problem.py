@@ -87,7 +87,7 @@ def test_nothing_that_is_given_is_changed():
 
 def test_repr():
     shown = repr(problem(reads=["a", "b"], steps=3))
-    assert shown == "Problem('w', reads a, b, 3 steps, Unroll(product=Exact()))"
+    assert shown == "Problem('w', reads a, b, 3 steps, Unroll())"
     assert "reads nothing" in repr(problem())
 
 
