@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import mlo
 from mlo.gradient import make_context
-from mlo.solve import solve
+from mlo.hypergradient.run import run
+from mlo.solve import ProblemNode, solve
 from mlo.testing.strategies import quadratic_graphs, smooth_graphs
 from tests.hypergradient.test_unroll import F64, OPTIMIZERS, by_hand, graph, net_graph, randn, relative
 
@@ -140,10 +141,28 @@ def test_every_global_generator_is_put_back(memory):
     assert relative(z, truth) <= 1e-10
 
 
+def test_an_operation_whose_derivative_has_two_formulas():
+    # SiLU's is another one where a graph is recorded: a step without a graph ends in other bits.
+    def fit(v, _):
+        return torch.nn.functional.silu(v.w * 3 - v.z).sum() + (v.w**2).sum()
+
+    def build(kept):
+        top = mlo.Problem("z", lambda v, _: (v.w**3).sum(), randn(40, seed=0), reads=["w"], update=UPDATES[0])
+        rule = mlo.Unroll(memory=kept)
+        low = mlo.Problem("w", fit, randn(40, seed=1), reads=["z"], update=UPDATES[0], steps=9, response=rule)
+        return mlo.ProblemGraph([top, low])
+
+    assert torch.equal(*(mlo.hypergradient(build(kept), of="z") for kept in (mlo.Recompute(), mlo.Record())))
+    _, trace = solve(make_context(build(mlo.Record()), {}, {}), "w")
+    without = run(ProblemNode(make_context(build(mlo.Record()), {}, {}), "w"))
+    assert not torch.equal(trace.answer["value"], without.answer["value"])  # or there is nothing to see here
+
+
 def test_what_is_made_again_is_counted():
-    # One gradient of the loss above; each of five steps twice.
+    # One gradient of the loss above; each of five steps twice, and the first a third time, to see whether it is the
+    # same without a graph.
     engine = mlo.Engine(graph(UPDATES[0], memory=mlo.Recompute()))
-    assert engine.step().gradients == 1 + 2 * 5
+    assert engine.step().gradients == 1 + 2 * 5 + 1
     assert mlo.Engine(graph(UPDATES[0])).step().gradients == 1 + 5
 
 
