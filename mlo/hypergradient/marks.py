@@ -11,7 +11,10 @@ from torch import Tensor
 from mlo.errors import LossError
 from mlo.hypergradient.base import Point
 from mlo.hypergradient.memory import Course, Log
-from mlo.rng import RandomState
+from mlo.hypergradient.run import advance, own_gradient
+from mlo.rng import RandomState, replayed
+from mlo.update import split_state
+from mlo.vector import detach, tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,21 +37,47 @@ class Mark:
 def walk(course: Course, every: int) -> tuple[Point, Log, list[Mark]]:
     """Make the steps of a course; keep a mark at the first and at each `every`-th after it, and nothing else."""
     point, log, marks = course.start, Log(), list[Mark]()
+    make = _recorded
     for index in range(course.steps):
-        if index % every:
-            point = _noted(course, point, log)
-        else:
-            start, random = point, RandomState.capture()
-            point = _noted(course, point, log)
+        start, random = point, None if index % every else RandomState.capture()
+        point = make(course, start, log)
+        if random is not None:
             marks.append(Mark(start, random, log.losses[-1], min(every, course.steps - index)))
+            if index == 0 and _same(point, _plain_again(course, marks[0])):
+                make = _plain
     return point, log, marks
 
 
-def _noted(course: Course, point: Point, log: Log) -> Point:
-    """Make one step; its graph ends with this call, before the next step makes another."""
+def _recorded(course: Course, point: Point, log: Log) -> Point:
+    """Make one step as it will be made again; its graph ends with this call."""
     step = course.step(point)
-    log.note(step)
+    log.note(step.linearization.seen.loss, step.linearization.gradient)
     return step.end
+
+
+def _plain(course: Course, point: Point, log: Log) -> Point:
+    """Make one step without a graph, which is quicker."""
+    node, others = course.node, {name: detach(value) for name, value in course.others.items()}
+    seen = node.gradient(point, others, (node.name,))
+    gradient = own_gradient(seen, node)
+    log.note(seen.loss, gradient)
+    return advance(node, point, gradient, others, seen.buffers)
+
+
+def _plain_again(course: Course, mark: Mark) -> Point:
+    with replayed(mark.random):
+        return _plain(course, mark.point, Log())
+
+
+def _same(left: Point, right: Point) -> bool:
+    """Tell whether two points have the same bits.
+
+    A step with a graph and one without need not: some derivatives of torch (SiLU, group normalization) have a formula
+    for each, and answers inside may respond by differences in the one and exactly in the other.
+    """
+    pairs = [*zip(tensors(left.params), tensors(right.params), strict=True)]
+    pairs += zip(split_state(left.state)[0], split_state(right.state)[0], strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
 
 
 def check_again(name: str, mark: Mark, loss: Tensor) -> None:

@@ -77,10 +77,10 @@ class Log:
     losses: list[Tensor] = field(default_factory=list)
     gradient: Params | None = None
 
-    def note(self, step: Step) -> None:
+    def note(self, loss: Tensor, gradient: Params) -> None:
         """Add the next step."""
-        self.losses.append(step.linearization.seen.loss)
-        self.gradient = detach(step.linearization.gradient)
+        self.losses.append(loss)
+        self.gradient = detach(gradient)
 
     def trace(self, answer: Params, end: Point, tape: AbstractTape) -> Trace:
         """Return the trace of all steps."""

@@ -24,7 +24,7 @@ class Record(AbstractMemory):
         point, steps, log = course.start, list[Step](), Log()
         for _ in range(course.steps):
             step = course.step(point)
-            log.note(step)
+            log.note(step.linearization.seen.loss, step.linearization.gradient)
             steps.append(step)
             point = step.end
             if course.differentiable:
