@@ -78,7 +78,7 @@ def nothing(b: Tensor, iterations: int, residual: float = 1.0) -> LinearSolution
 
 def attainable(tol: float, b: Tensor) -> float:
     """Return the tolerance, raised to what the dtype of `b` can resolve."""
-    return max(tol, 4.0 * torch.finfo(b.dtype).eps)
+    return max(tol, 32.0 * torch.finfo(b.dtype).eps)
 
 
 def _representable(solution: LinearSolution, unit: LinearSolution) -> LinearSolution:
