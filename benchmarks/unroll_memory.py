@@ -8,7 +8,7 @@ The lower problem trains a network by SGD with momentum on one batch; the upper 
 Memory. On the CPU: bytes of all tensors alive at once (`live_bytes.py`), less those alive before. That counts what
 autograd holds and what dicts hold alike, and is the same number in every run. The size of a process does neither: it
 holds what the allocator keeps. As a cross-check the cells of the bound are run once more, each in a process of its own,
-for the growth of its largest size. On CUDA: `max_memory_allocated`.
+for the growth of its largest size (on Linux). On CUDA: `max_memory_allocated`.
 
 Time. In every round each method runs once, in turn, so that a change of the machine's load hits all of them; the table
 gives the median over rounds of the ratio to Record in the same round, with lowest and highest. On the CPU it is the
@@ -25,7 +25,6 @@ Record's at T = 1000.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -119,7 +118,9 @@ def cell(method: str, steps: int, options: argparse.Namespace) -> int:
     sizes = []
     for count in (2, steps):
         mlo.hypergradient(graph(METHODS[method], count, options), of="decay")
-        sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        # Not ru_maxrss: a process takes that over from the one that started it.
+        status = Path("/proc/self/status").read_text()
+        sizes.append(1024 * int(status.split("VmHWM:")[1].split()[0]))
     return sizes[1] - sizes[0]
 
 
@@ -201,7 +202,7 @@ def main() -> int:
         show(steps, table[steps], lost[steps], unit)
     found: dict[str, object] = {"device": where, "torch": torch.__version__, "weights": weights, "batch": options.batch}
     found |= {"table": table, "reversal": lost, "bounds": bounds(table)}
-    if options.device == "cpu" and bounds(table):
+    if options.device == "cpu" and bounds(table) and Path("/proc/self/status").exists():
         cells = [("Record", 30), ("Record", 1000), ("Recompute", 1000)]
         found["process"] = {f"{method} {steps}": growth(method, steps, options) for method, steps in cells}
         print("a process grows by, MB:", {name: round(size / 1e6, 1) for name, size in found["process"].items()})

@@ -20,8 +20,9 @@ class Recompute(AbstractMemory):
     """Keep where the problem stood before every k-th step; the pullback makes each k steps again, last ones first.
 
     Of T steps, T / k places (variable, optimizer state, buffers, generators) and the graphs of k steps are in memory:
-    least for k about sqrt(T), where places are as large as graphs. Every step is made once more. The gradient is that
-    of `Record`, bit for bit wherever an operation gives the same bits twice.
+    least for k about sqrt(T), where places are as large as graphs. Every step is made once more; the first one a third
+    time, to see whether a step without a graph, which is quicker, ends in the same bits. The gradient is that of
+    `Record`, bit for bit wherever an operation gives the same bits twice.
 
     A loss must give the same number again: it may draw from the global generators of torch, numpy and Python, which are
     put back, but not from one of its own. That is checked at each place that was kept.
