@@ -5,6 +5,7 @@ import torch
 import torchopt
 
 import mlo
+from mlo.label import label
 from mlo.meter import GraphMemory
 
 F64 = torch.float64
@@ -102,10 +103,26 @@ def test_nothing_is_changed_and_an_unconverged_candidate_does_not_warn():
     assert "residual" in str(advice)
 
 
-@pytest.mark.parametrize(("setting", "bad"), [("rounds", 0), ("rounds", True), ("tolerance", 0.0), ("tolerance", float("nan"))])
-def test_settings_are_checked(setting, bad):
-    with pytest.raises(mlo.ConfigError, match=f"advise: {setting} must be"):
-        mlo.advise(graph(), of="x", **{setting: bad})
+@pytest.mark.parametrize("bad", [{"rounds": 0}, {"rounds": True}, {"tolerance": 0.0}, {"tolerance": float("nan")}])
+def test_settings_are_checked(bad):
+    with pytest.raises(mlo.ConfigError, match=f"advise: {next(iter(bad))} must be"):
+        mlo.advise(graph(), of="x", **bad)
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        (mlo.Unroll(), "Unroll()"),
+        (mlo.Unroll(truncate=3, memory=mlo.Recompute()), "Unroll(truncate=3, memory=Recompute())"),
+        (mlo.Implicit(), "Implicit(CG())"),
+        (mlo.Implicit(mlo.Damped(mlo.GMRES(), 0.1), strict=True), "Implicit(Damped(GMRES(), mu=0.1), strict=True)"),
+        (mlo.Penalty(100.0, steps=3), "Penalty(weight=100.0, steps=3)"),
+        (None, "None"),
+    ],
+    ids=str,
+)
+def test_rules_are_shown_as_one_would_write_them(rule, shown):
+    assert label(rule) == shown
 
 
 def test_an_unknown_problem_is_named():

@@ -5,12 +5,15 @@ The oracle writes the definition down: along each problem q that responds, the J
 Forms are positive definite with condition below 1e2, linear solves are dense: 1e-9.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 import torchopt
 from hypothesis import given, settings
 
 import mlo
+from benchmarks import partial
 from mlo.testing.strategies import quadratic_graphs
 from mlo.view import View
 
@@ -130,3 +133,30 @@ def test_an_engine_trains_by_partial_derivatives_when_asked_to():
     exact, partial = (mlo.Engine(nested(DENSE, direct=1.0), partial=flag) for flag in (False, True))
     assert exact.step().norms["u"] == pytest.approx(2.5, rel=1e-7)
     assert partial.step().norms["u"] == 1.0
+
+
+@pytest.mark.parametrize("memory", [mlo.Recompute(), mlo.Forward()], ids=["recompute", "forward"])
+def test_partial_derivatives_do_not_depend_on_what_unrolling_keeps(memory):
+    found = mlo.hypergradient(nested(mlo.Unroll(memory=memory), steps=4, direct=1.0), of="u", partial=True)
+    assert float(found) == 1.0
+    exact = mlo.hypergradient(nested(mlo.Unroll(memory=memory), steps=4, direct=1.0), of="u")
+    recorded = mlo.hypergradient(nested(mlo.Unroll(), steps=4, direct=1.0), of="u")
+    assert float(exact) == pytest.approx(float(recorded), rel=1e-13)
+    assert float(exact) != 1.0
+
+
+def table():
+    """Return the rows of the page that `benchmarks/partial.py` writes."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "choosing.md").read_text()
+    return page.split("<!-- partial: begin -->")[1].split("<!-- partial: end -->")[0].strip().splitlines()
+
+
+@pytest.mark.parametrize("name", ["bilevel", "cascade of four", "min-min-min"])
+def test_the_page_shows_what_the_benchmark_computes(name):
+    # The other rows take minutes; the script makes all of them.
+    (shown,) = [line for line in table() if line.startswith(f"| {name} |")]
+    assert partial.row(name, partial.SHAPES[name]) == shown
+
+
+def test_the_page_has_a_row_for_each_shape():
+    assert [line.split("|")[1].strip() for line in table()[2:]] == list(partial.SHAPES)

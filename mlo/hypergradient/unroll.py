@@ -64,13 +64,6 @@ class Unroll(AbstractResponse):
             cure = "leave product at mlo.Exact(), or use mlo.Recompute()"
             raise ConfigError(f"Unroll: {self.memory} takes exact products only, got {self.product}: {cure}")
 
-    def __repr__(self) -> str:
-        """Return the product, and the other settings where one was made."""
-        shown = [f"product={self.product}"]
-        shown += [] if self.truncate is None else [f"truncate={self.truncate}"]
-        shown += [] if self.memory == Record() else [f"memory={self.memory}"]
-        return f"Unroll({', '.join(shown)})"
-
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Make the steps; with `differentiable`, recording each."""
         others = node.read()

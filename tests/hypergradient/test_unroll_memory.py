@@ -223,9 +223,3 @@ def test_forward_needs_exact_products():
 def test_a_memory_is_an_instance(memory):
     with pytest.raises(mlo.ConfigError, match="memory"):
         mlo.Unroll(memory=memory)
-
-
-def test_settings_are_shown_where_one_was_made():
-    assert repr(mlo.Unroll()) == "Unroll(product=Exact())"
-    shown = "Unroll(product=Exact(), truncate=5, memory=Recompute(every=None))"
-    assert repr(mlo.Unroll(truncate=5, memory=mlo.Recompute())) == shown

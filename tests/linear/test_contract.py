@@ -47,7 +47,7 @@ def test_no_solver_lies(name, drawn):
     elif found.converged:
         true, slack = residual(solved_system(solver, a), found.value, b)
         assert true <= tolerance(solver) + slack
-        assert found.residual <= max(tolerance(solver), 4 * torch.finfo(b.dtype).eps)
+        assert found.residual <= max(tolerance(solver), 32 * torch.finfo(b.dtype).eps)
         assert found.value.any()
     elif not bool(found.value.any()):
         assert failed(found)
