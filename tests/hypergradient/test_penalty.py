@@ -139,3 +139,28 @@ def test_twice_the_same():
 def test_settings_are_checked(make, message):
     with pytest.raises(mlo.ConfigError, match=f"Penalty: {message}"):
         make()
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6))
+def test_the_law(seed):
+    # <pullback(c), d> = <c, dx*[d]>, the right side by central differences of the point of rest (h = 1e-4: 1e-8).
+    h, b = matrices(1)
+    c, d = torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+    def at(x):
+        def lower(v, batch):
+            return 0.5 * v.w @ h @ v.w - v.w @ (b @ v.x) + 0.1 * (v.w**4).sum()
+
+        low = {"update": torchopt.sgd(0.2), "steps": 300, "response": penalty(1e3)}
+        w = mlo.Problem("w", lower, torch.ones(2, dtype=F64), reads=["x"], **low)
+        return mlo.ProblemGraph([mlo.Problem("x", lambda v, _: c @ v.w, x, reads=["w"], update=torchopt.sgd(0.1)), w])
+
+    def rest(x):
+        engine = mlo.Engine(at(x))
+        engine.step()
+        return engine.values["w"]
+
+    right = c @ (rest(X + 1e-4 * d) - rest(X - 1e-4 * d)) / 2e-4
+    # The penalty's own error is c^3 / weight^2 of third derivatives: 1e-5 with room.
+    assert float(mlo.hypergradient(at(X), of="x") @ d) == pytest.approx(float(right), rel=1e-4, abs=1e-5)

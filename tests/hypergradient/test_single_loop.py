@@ -1,10 +1,16 @@
 """The single loop against SOBA written by hand, and against the optimum that it must find."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchopt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mlo
+from mlo.gradient import prepared
+from mlo.solve import total_gradient
 
 F64 = torch.float64
 X, W = torch.tensor([0.3, 0.8], dtype=F64), torch.ones(2, dtype=F64)
@@ -102,3 +108,41 @@ def test_an_update_that_rests_elsewhere_is_refused():
 def test_settings_are_checked(bad):
     with pytest.raises(mlo.ConfigError, match="SingleLoop: step_size must be positive and finite"):
         mlo.SingleLoop(bad)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6))
+def test_the_law(seed):
+    # <pullback, d> = - <u, dG[d]> for the adjoint u of now, the right side by central differences: G is linear in x.
+    u, d = torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=F64)
+    made = graph(mlo.SingleLoop(RHO))
+    context = replace(prepared(made, "x", {}, {}), adjoints={"w": u})
+    found = total_gradient(context, "x", ("x",))
+
+    def slope(x):
+        w = W.clone().requires_grad_()
+        return torch.autograd.grad(fit(w, x, LOWER[0]), w)[0]
+
+    x = X.clone().requires_grad_()
+    (direct,) = torch.autograd.grad(validate(W, x, UPPER[0]), x)
+    expected = direct @ d - u @ (slope(X + d) - slope(X - d)) / 2
+    assert float(found.seen.parts["x"]["value"] @ d) == pytest.approx(float(expected), rel=1e-12, abs=1e-12)
+
+
+def test_two_engines_go_the_same_way_and_a_failed_step_leaves_the_adjoint():
+    first, second = (mlo.Engine(graph(mlo.SingleLoop(RHO))) for _ in range(2))
+    for _ in range(3):
+        first.step()
+        second.step()
+    bad = mlo.Engine(graph(mlo.SingleLoop(RHO), upper=[UPPER[0], UPPER[1], torch.full((2,), torch.nan).double()]))
+    bad.step()
+    bad.step()
+    with pytest.raises(mlo.DivergenceError):
+        bad.step()
+    again = mlo.Engine(graph(mlo.SingleLoop(RHO), upper=UPPER[:2]))
+    again.step()
+    again.step()
+    assert torch.equal(first.values["x"], second.values["x"])
+    assert torch.equal(bad.values["x"], again.values["x"])
+    bad.step()  # goes on from the last good step
+    assert torch.isfinite(bad.values["x"]).all()
