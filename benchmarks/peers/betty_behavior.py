@@ -90,7 +90,8 @@ def groups() -> Value:
     def lower(v: mlo.View, _: object) -> Tensor:
         return v.w["a"] + v.w["b"]
 
-    engine = mlo.Engine(bilevel(lambda v, _: v.w["a"] + v.x, lower, w=w, update=by_rates(a=0.5, b=0.1)))
+    update = by_rates(a=0.5, b=0.1)
+    engine = mlo.Engine(bilevel(lambda v, _: v.w["a"] + v.x, lower, w=w, reads=[], update=update))
     engine.step()
     return numbers(engine.values["w"].values())
 
