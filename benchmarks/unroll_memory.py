@@ -5,7 +5,7 @@
 
 The lower problem trains a network by SGD with momentum on one batch; the upper variable is a log-decay for each layer.
 
-Memory. On the CPU: bytes of all tensors alive at once (`live_bytes.py`), less those alive before. That counts what
+Memory. On the CPU: bytes of all tensors alive at once (`mlo/meter.py`), less those alive before. That counts what
 autograd holds and what dicts hold alike, and is the same number in every run. The size of a process does neither: it
 holds what the allocator keeps. As a cross-check the cells of the bound are run once more, each in a process of its own,
 for the growth of its largest size (on Linux). On CUDA: `max_memory_allocated`.
@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mlo
-from benchmarks.live_bytes import LiveBytes
 from benchmarks.reversal import start_error
+from mlo.meter import LiveBytes
 
 LENGTHS = (10, 30, 100, 300, 1000)
 KEPT = 30

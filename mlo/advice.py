@@ -16,7 +16,7 @@ class Measurement:
         seconds: Median time of one hypergradient.
         gradients: Gradients of one problem's loss that it took; second-order products by double backward are not
             among them.
-        memory: The most bytes that autograd kept at once.
+        memory: The most bytes of its tensors that were alive at once, those that autograd keeps included.
         cosine: To the reference.
         error: Distance to the reference, relative to its norm.
         unconverged: Largest relative residual of an adjoint solve that did not converge; 0 if all did.

@@ -19,7 +19,7 @@ from mlo.hypergradient import AbstractResponse, FiniteDifference, FirstOrder, Fi
 from mlo.label import label
 from mlo.linear import CG, GMRES, Dense, Identity, Neumann, Nystrom
 from mlo.linear.base import AbstractLinearSolver
-from mlo.meter import GraphMemory
+from mlo.meter import LiveBytes
 from mlo.problem import Problem
 from mlo.rng import RandomState, preserved, replayed
 from mlo.solve import total_gradient
@@ -164,7 +164,7 @@ def _measured(name: str, entrant: Context | MLOError, of: str, truth: Params) ->
         return Measurement(name, refusal=str(entrant))
     tally = Tally()
     try:
-        with GraphMemory() as memory:
+        with LiveBytes() as memory:
             found = _gradient(replace(entrant, tally=tally), of)
     except MLOError as error:
         return Measurement(name, refusal=str(error))

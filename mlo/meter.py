@@ -1,65 +1,65 @@
-"""How much memory a computation's graphs hold at their largest."""
+"""How many bytes of tensors a computation holds at its largest, by looking at the storage of every result."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
+import optree
 import torch
-from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class GraphMemory:
-    """Counts the bytes of tensors that autograd keeps for backward passes, while it is entered.
+class LiveBytes(TorchDispatchMode):
+    """Counts, while it is entered, the storages that are made there.
 
-    A storage that several operations keep counts once. Tensors that are alive for other reasons alone (variables,
-    optimizer states, what lies between two operations) do not count: it is the part that grows with the steps.
+    Every operation passes through it, those of backward passes too. A storage counts from the operation that made it
+    until torch frees it, whoever holds it: a dict, or autograd for a backward pass to come. Unlike the size of the
+    process it is the same number in every run, and does not count what the allocator keeps for later.
 
     Attributes:
-        peak: The most bytes that were kept at once.
+        now: Bytes that are alive.
+        peak: The most that were.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing kept."""
-        self.peak = 0
-        self._now = 0
-        self._holders: dict[int, int] = {}
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
+        """Begin with nothing."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
-    def __enter__(self) -> GraphMemory:
-        """Begin to count."""
-        self._hooks.__enter__()
-        return self
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Make a call, and count what it made."""
+        known = {id(storage) for storage in _storages((args, kwargs or {}))}
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if id(storage) not in known and id(storage) not in self._alive:
+                self._count(storage)
+        return result
 
-    def __exit__(self, *error: Any) -> None:
-        """Count nothing that is kept from now on."""
-        self._hooks.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Count nothing that is freed from now on."""
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._alive.clear()
 
-    def _pack(self, tensor: Tensor) -> _Kept:
-        return _Kept(self, tensor)
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
 
-    def hold(self, key: int, size: int) -> None:
-        """Count one more holder of a storage."""
-        self._holders[key] = self._holders.get(key, 0) + 1
-        if self._holders[key] == 1:
-            self._now += size
-            self.peak = max(self.peak, self._now)
+        def gone(_: object) -> None:
+            if self._alive.pop(key, None) is not None:
+                self.now -= size
 
-    def release(self, key: int, size: int) -> None:
-        """Count one holder less."""
-        self._holders[key] -= 1
-        if self._holders[key] == 0:
-            del self._holders[key]
-            self._now -= size
+        self._alive[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
 
 
-class _Kept:
-    """A tensor that autograd keeps, counted for as long as autograd does."""
-
-    def __init__(self, meter: GraphMemory, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        self.tensor, self._meter = tensor, meter
-        self._key, self._size = storage.data_ptr(), storage.nbytes()
-        meter.hold(self._key, self._size)
-
-    def __del__(self) -> None:
-        self._meter.release(self._key, self._size)
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    leaves: list[Any] = optree.tree_leaves(values)
+    return [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, torch.Tensor)]

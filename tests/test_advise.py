@@ -6,7 +6,6 @@ import torchopt
 
 import mlo
 from mlo.label import label
-from mlo.meter import GraphMemory
 
 F64 = torch.float64
 H = torch.linspace(1.0, 4.0, 6, dtype=F64)
@@ -130,20 +129,18 @@ def test_an_unknown_problem_is_named():
         mlo.advise(graph(), of="y")
 
 
-def test_graph_memory_counts_what_autograd_keeps_once_and_lets_go():
-    x = torch.ones(1000, dtype=F64, requires_grad=True)
-    with GraphMemory() as memory:
-        y = x.exp()  # keeps its result
-        z = y * y  # keeps y twice: the same storage
-    assert memory.peak == 8000
-    z.sum().backward()
-    with GraphMemory() as memory:
-        for _ in range(3):
-            torch.autograd.grad(x.exp().sum(), x)
-    assert memory.peak == 8000
+def test_a_loss_may_use_the_transformations_of_torch_func():
+    def lower(v, batch):
+        slope = torch.func.grad(lambda w: (w**4).sum() / 4)(v.w)
+        return 0.5 * ((v.w - v.x) ** 2).sum() + 0.01 * (slope**2).sum()
+
+    top = mlo.Problem("x", lambda v, _: (v.w**2).sum(), torch.ones(2, dtype=F64), reads=["w"], update=torchopt.sgd(0.1))
+    low = mlo.Problem("w", lower, torch.ones(2, dtype=F64), reads=["x"], update=torchopt.sgd(0.1), steps=2)
+    advice = mlo.advise(mlo.ProblemGraph([top, low]), of="x", candidates=[mlo.Unroll()], rounds=1)
+    assert all(row.refusal is None for row in advice.rows)
 
 
-def test_graph_memory_grows_with_recorded_steps_and_not_with_recomputed_ones():
+def test_memory_grows_with_recorded_steps_and_not_with_recomputed_ones():
     def peak(steps, memory):
         rule = mlo.Unroll(memory=memory)
         advice = mlo.advise(graph(steps=steps), of="x", candidates=[rule], rounds=1)

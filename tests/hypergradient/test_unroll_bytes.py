@@ -9,7 +9,7 @@ import torchopt
 from torch.nn.functional import mse_loss
 
 import mlo
-from benchmarks.live_bytes import LiveBytes
+from mlo.meter import LiveBytes
 
 
 def peak(steps, **settings):
@@ -71,3 +71,13 @@ def test_the_meter_counts_what_only_autograd_holds():
         del kept
         assert meter.now == 0
     assert meter.peak == 8000 + 4  # when the sine was summed
+
+
+def test_the_meter_lets_go_of_a_graph_that_was_never_used():
+    x = torch.ones(1000, requires_grad=True)
+    with LiveBytes() as meter:
+        for _ in range(3):
+            torch.autograd.grad(x.exp().tanh().sum(), x, create_graph=True)
+        assert meter.now == 0
+        x.exp().tanh()
+        assert meter.now == 0
