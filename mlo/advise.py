@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from mlo.advice import Advice, Measurement
+from mlo.checks import check_count, check_positive
 from mlo.context import Context, Tally
-from mlo.errors import ConfigError, MLOError
+from mlo.errors import MLOError
 from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse, FiniteDifference, FirstOrder, FixedPoint, Implicit, Recompute, Unroll
@@ -67,10 +68,8 @@ def advise(
         ConfigError: If `rounds` or `tolerance` is out of range.
         MLOError: If the graph as it is declared, or the reference, has no hypergradient.
     """
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ConfigError(f"advise: rounds must be a whole number >= 1, got {rounds!r}")
-    if not tolerance > 0:
-        raise ConfigError(f"advise: tolerance must be positive, got {tolerance!r}")
+    check_count("advise", "rounds", rounds)
+    check_positive("advise", "tolerance", tolerance)
     checked_graph("advise", graph)[of]
     with preserved(), recording():
         context = prepared(graph, of, values or {}, batches or {})

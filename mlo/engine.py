@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from mlo.checks import check_count
 from mlo.context import Context, Tally
-from mlo.errors import ConfigError, DataError, GraphError, MLOError, UnconvergedWarning
+from mlo.errors import DataError, GraphError, MLOError, UnconvergedWarning
 from mlo.gradient import checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.adjoint import unconverged
@@ -101,8 +102,7 @@ class Engine:
         Raises:
             ConfigError: If `steps` is not a whole number >= 0.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ConfigError(f"Engine.run: steps must be a whole number >= 0, got {steps!r}")
+        check_count("Engine.run", "steps", steps, least=0)
         return (self.step() for _ in range(steps))
 
     def step(self) -> Report:

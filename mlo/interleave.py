@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlo.checks import check_count
 from mlo.errors import ConfigError, GraphError
 from mlo.problem import Loss, Problem
 from mlo.proximal import Proximal, ProximalUpdate
@@ -49,8 +50,7 @@ def interleave(
 
     Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
     """
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ConfigError(f"interleave: rounds must be a whole number >= 1, got {rounds!r}")
+    check_count("interleave", "rounds", rounds)
     _check_arguments(learners, proximal, shared)
     held = _shared_names(learners, shared)
     stages: list[Problem] = []

@@ -21,6 +21,7 @@ import pytest
 
 LAYERS: list[set[str]] = [  # lowest first
     {"errors", "label"},
+    {"checks"},
     {"rng"},
     {"vector"},
     {"autodiff", "meter", "module", "variable"},

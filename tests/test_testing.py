@@ -217,7 +217,7 @@ def test_an_implicit_answer_that_is_not_solved_to_the_end_is_said_to_be_so():
     with pytest.raises(mlo.HypergradientMismatch, match=r"answer of 'w'.*away from where its rule .*take more of them"):
         check(mlo.ProblemGraph([top, graph[0]]), of="x")
     check(mlo.ProblemGraph([top, graph[1]]), of="x")
-    with pytest.raises(mlo.ConfigError, match="directions must be >= 1"):
+    with pytest.raises(mlo.ConfigError, match="directions must be a whole number >= 1"):
         check(mlo.ProblemGraph([top, graph[1]]), of="x", directions=0)
 
 

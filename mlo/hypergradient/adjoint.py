@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mlo.errors import ConfigError, DivergenceError, UnconvergedError
+from mlo.errors import DivergenceError, UnconvergedError
 from mlo.hypergradient.base import Node, Trace
 from mlo.hypergradient.run import check_finite
 from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, failed
@@ -46,16 +46,6 @@ class AdjointSolve:
         if not solution.converged and not math.isnan(solution.residual):  # NaN: the user asked not to measure it
             self.node.note(solution)
         return solution
-
-
-def check_solver(rule: str, solver: object) -> None:
-    """Check what a rule was given as its linear solver.
-
-    Raises:
-        ConfigError: If it is not an instance of `AbstractLinearSolver`.
-    """
-    if not isinstance(solver, AbstractLinearSolver):
-        raise ConfigError(f"{rule}: solver must be an instance such as mlo.CG(), got {solver!r}")
 
 
 def unconverged(name: str, solution: LinearSolution) -> str:

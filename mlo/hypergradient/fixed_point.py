@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut
-from mlo.hypergradient.adjoint import AdjointSolve, check_solver
+from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import own_gradient, run
 from mlo.hypergradient.system import System
-from mlo.linear.base import AbstractLinearSolver
+from mlo.linear.base import AbstractLinearSolver, check_solver
 from mlo.linear.gmres import GMRES
 from mlo.update import split_state
 from mlo.vector import Params, Values, ravel, unravel

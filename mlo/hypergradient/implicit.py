@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mlo.hypergradient.adjoint import AdjointSolve, check_solver
+from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import filled, own_gradient, run
 from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
 from mlo.hypergradient.system import System
-from mlo.linear.base import AbstractLinearSolver, LinearSolution
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, check_solver
 from mlo.linear.cg import CG
 from mlo.rng import replayed
 from mlo.vector import Params, Values, ravel, scaled, unravel
@@ -76,7 +76,7 @@ class Implicit(AbstractResponse):
         system: _Stationarity = trace.record
         solve = AdjointSolve(node, self.solver, self.strict, trace)
         start = node.adjoint if self.warm_start else None
-        if differentiable or isinstance(self.product, Exact):
+        if differentiable or self.product.exact:
             x, c = ravel(trace.answer), ravel(cotangent)
             parts, solution = root_vjp(
                 system.residual, solve, x, system.inputs, c, start=start, differentiable=differentiable

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 
-from mlo.errors import ConfigError, DivergenceError, GraphError, UnconvergedError
+from mlo.checks import check_count, check_positive, check_tol
+from mlo.errors import DivergenceError, GraphError, UnconvergedError
 from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.run import advance, filled, own_gradient, run
@@ -60,21 +61,18 @@ class Penalty(AbstractResponse):
     weight: float
     steps: int = 100
     tol: float = 1e-3
-    two_sided: bool = True
-    warm_start: bool = True
-    strict: bool = False
+    two_sided: bool = field(default=True, kw_only=True)
+    warm_start: bool = field(default=True, kw_only=True)
+    strict: bool = field(default=False, kw_only=True)
 
     assumes_rest: ClassVar[bool] = True
     assumes_stationarity: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.weight, bool) or not 0 < self.weight < math.inf:
-            raise ConfigError(f"Penalty: weight must be positive and finite, got {self.weight!r}")
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ConfigError(f"Penalty: steps must be a whole number >= 1, got {self.steps!r}")
-        if not self.tol >= 0:
-            raise ConfigError(f"Penalty: tol must be a number >= 0, got {self.tol!r}")
+        check_positive("Penalty", "weight", self.weight)
+        check_count("Penalty", "steps", self.steps)
+        check_tol("Penalty", self.tol)
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Run the optimizer."""

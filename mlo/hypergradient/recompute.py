@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlo.errors import ConfigError
+from mlo.checks import check_count
 from mlo.hypergradient.base import Trace
 from mlo.hypergradient.marks import Mark, check_again, walk
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
@@ -41,10 +41,8 @@ class Recompute(AbstractMemory):
 
     def __post_init__(self) -> None:
         """Check the setting."""
-        if self.every is None:
-            return
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ConfigError(f"Recompute: every must be a whole number >= 1, or None for sqrt(T); got {self.every!r}")
+        if self.every is not None:
+            check_count("Recompute", "every", self.every)
 
     def solve(self, course: Course) -> Trace:
         """Make the steps, keeping a mark at every k-th."""

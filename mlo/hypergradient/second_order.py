@@ -14,10 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 
 from mlo.autodiff import cut, named_vjp
+from mlo.checks import check_positive
 from mlo.errors import ConfigError
 from mlo.hypergradient.base import Evaluation, Node, Point
 from mlo.hypergradient.run import filled, own_gradient
@@ -52,7 +54,13 @@ def check_product(rule: str, product: object) -> None:
 
 
 class AbstractProduct(ABC):
-    """A way to take second-order products."""
+    """A way to take second-order products.
+
+    Attributes:
+        exact: Whether they are exact to rounding.
+    """
+
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def linearize(self, node: Node, point: Point, others: Values, *, stationary: bool = False) -> Linearization:
@@ -80,6 +88,8 @@ class _ExactLinearization(Linearization):
 @dataclass(frozen=True)
 class Exact(AbstractProduct):
     """Differentiate the gradient: exact to rounding, about the cost of two gradients, keeps one graph alive."""
+
+    exact: ClassVar[bool] = True
 
     def linearize(
         self,
@@ -192,8 +202,8 @@ class FiniteDifference(AbstractProduct):
 
     def __post_init__(self) -> None:
         """Check the setting."""
-        if self.epsilon is not None and not 0 < self.epsilon < float("inf"):
-            raise ConfigError(f"FiniteDifference: epsilon must be positive and finite, got {self.epsilon}")
+        if self.epsilon is not None:
+            check_positive("FiniteDifference", "epsilon", self.epsilon)
 
     def differences(self, below: int) -> int:
         """Return one more than in the gradient."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlo.errors import ConfigError, GraphError
+from mlo.checks import check_positive
+from mlo.errors import GraphError
 from mlo.hypergradient.base import AbstractResponse, Node, Pullback, Trace
 from mlo.hypergradient.run import advance, filled
 from mlo.hypergradient.second_order import Exact, Linearization
@@ -45,8 +46,7 @@ class SingleLoop(AbstractResponse):
 
     def __post_init__(self) -> None:
         """Check the setting."""
-        if isinstance(self.step_size, bool) or not 0 < self.step_size < math.inf:
-            raise ConfigError(f"SingleLoop: step_size must be positive and finite, got {self.step_size!r}")
+        check_positive("SingleLoop", "step_size", self.step_size)
 
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Answer with the value as it stands, and make the step that the next outer step will see."""

@@ -60,7 +60,7 @@ class Unroll(AbstractResponse):
             raise ConfigError(f"Unroll: truncate must be a whole number >= 1, or None; got {k!r}: {cure}")
         if not isinstance(self.memory, AbstractMemory):
             raise ConfigError(f"Unroll: memory must be an instance such as mlo.Recompute(), got {self.memory!r}")
-        if self.memory.exact_only and not isinstance(self.product, Exact):
+        if self.memory.exact_only and not self.product.exact:
             cure = "leave product at mlo.Exact(), or use mlo.Recompute()"
             raise ConfigError(f"Unroll: {self.memory} takes exact products only, got {self.product}: {cure}")
 

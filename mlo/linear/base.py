@@ -65,31 +65,11 @@ def failed(solution: LinearSolution) -> bool:
     return stuck or solution.residual >= DIVERGED
 
 
-def check_count(solver: str, setting: str, value: object) -> None:
-    """Check a setting that counts something.
+def check_solver(owner: str, solver: object) -> None:
+    """Check a setting that is a linear solver.
 
     Raises:
-        ConfigError: If `value` is not a whole number >= 1.
+        ConfigError: If it is not an instance of `AbstractLinearSolver`.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{solver}: {setting} must be a whole number >= 1, got {value!r}")
-
-
-def check_positive(solver: str, setting: str, value: object) -> None:
-    """Check a setting that scales something.
-
-    Raises:
-        ConfigError: If `value` is not a positive, finite number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{solver}: {setting} must be positive and finite, got {value!r}")
-
-
-def check_tol(solver: str, tol: object) -> None:
-    """Check a relative tolerance.
-
-    Raises:
-        ConfigError: If `tol` is not a number in [0, 1); with 1, x = 0 would count as a solution.
-    """
-    if isinstance(tol, bool) or not isinstance(tol, int | float) or not 0 <= tol < 1:
-        raise ConfigError(f"{solver}: tol must be a number >= 0 and below 1, got {tol!r}")
+    if not isinstance(solver, AbstractLinearSolver):
+        raise ConfigError(f"{owner}: solver must be an instance such as mlo.CG(), got {solver!r}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from mlo.errors import ConfigError
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec
+from mlo.checks import check_not_negative
+from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, check_solver
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,8 @@ class Damped(AbstractLinearSolver):
         Raises:
             ConfigError: If `solver` is no solver, or `mu` not a number >= 0.
         """
-        if not isinstance(self.solver, AbstractLinearSolver):
-            raise ConfigError(f"Damped: solver must be an instance such as mlo.CG(), got {self.solver!r}")
-        if isinstance(self.mu, bool) or not isinstance(self.mu, int | float) or not 0 <= self.mu < math.inf:
-            raise ConfigError(f"Damped: mu must be a finite number >= 0, got {self.mu!r}")
+        check_solver("Damped", self.solver)
+        check_not_negative("Damped", "mu", self.mu)
 
     def solve(self, matvec: Matvec, b: Tensor, *, start: Tensor | None = None) -> LinearSolution:
         """Solve (A + mu I) x = b."""

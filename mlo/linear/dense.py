@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlo.linear.base import LinearSolution, Matvec, check_tol
+from mlo.checks import check_tol
+from mlo.linear.base import LinearSolution, Matvec
 from mlo.linear.template import AbstractUnitSolver, nothing
 
 

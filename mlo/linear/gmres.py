@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlo.linear.base import LinearSolution, Matvec, check_count, check_tol
+from mlo.checks import check_count, check_tol
+from mlo.linear.base import LinearSolution, Matvec
 from mlo.linear.krylov import Krylov
 from mlo.linear.template import AbstractUnitSolver
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlo.linear.base import DIVERGED, LinearSolution, Matvec, check_count, check_positive, check_tol
+from mlo.checks import check_count, check_positive, check_tol
+from mlo.linear.base import DIVERGED, LinearSolution, Matvec
 from mlo.linear.krylov import Krylov
 from mlo.linear.start import norm
 from mlo.linear.template import AbstractUnitSolver

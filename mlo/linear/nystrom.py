@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlo.checks import check_count, check_positive, check_tol
 from mlo.errors import ConfigError
-from mlo.linear.base import LinearSolution, Matvec, check_count, check_positive, check_tol
+from mlo.linear.base import LinearSolution, Matvec
 from mlo.linear.template import AbstractUnitSolver, nothing
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from mlo.autodiff import cut, named_vjp
+from mlo.checks import check_count
 from mlo.context import Context
-from mlo.errors import ConfigError, HypergradientMismatch, LossError
+from mlo.errors import HypergradientMismatch, LossError
 from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.run import filled
@@ -57,11 +58,10 @@ def check_hypergradient(
         seed: Of the directions.
 
     Raises:
-        ConfigError: If `directions` is below 1.
+        ConfigError: If `directions` is not a whole number >= 1.
         HypergradientMismatch: If they differ; the message says by how much and which read is wrong.
     """
-    if directions < 1:
-        raise ConfigError(f"check_hypergradient: directions must be >= 1, got {directions}")
+    check_count("check_hypergradient", "directions", directions)
     with preserved(), recording():
         context = _prepared(graph, of, values, batches)
         rtol = _tolerance(context.values[of]) if rtol is None else rtol
