@@ -51,7 +51,7 @@ def walk(course: Course, every: int) -> tuple[Point, Log, list[Mark]]:
 def _recorded(course: Course, point: Point, log: Log) -> Point:
     """Make one step as it will be made again; its graph ends with this call."""
     step = course.step(point)
-    log.note(step.linearization.seen.loss, step.linearization.gradient)
+    log.note(step.linearization.seen.loss, detach(step.linearization.gradient))
     return step.end
 
 

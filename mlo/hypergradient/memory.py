@@ -80,9 +80,9 @@ class Log:
     def note(self, loss: Tensor, gradient: Params) -> None:
         """Add the next step."""
         self.losses.append(loss)
-        self.gradient = detach(gradient)
+        self.gradient = gradient
 
     def trace(self, answer: Params, end: Point, tape: AbstractTape) -> Trace:
         """Return the trace of all steps."""
-        size = None if self.gradient is None else norm(self.gradient)
+        size = None if self.gradient is None else norm(detach(self.gradient))
         return Trace(answer, end, tuple(self.losses), size, len(self.losses), tape)
