@@ -36,7 +36,7 @@ def check_finite(name: str, trace: Trace) -> None:
             raise DivergenceError(f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve: {cure}")
     culprit = not_finite(trace.answer)
     if culprit is not None:
-        after = f"after {len(trace.losses)} steps: lower its step size"
+        after = f"after {trace.steps} steps: lower its step size"
         raise DivergenceError(f"problem {name!r}: {culprit!r} is not finite {after}")
 
 
