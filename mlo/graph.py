@@ -21,7 +21,6 @@ from graphlib import TopologicalSorter
 from mlo.errors import GraphError
 from mlo.label import label
 from mlo.problem import Problem
-from mlo.update import undifferentiable_part
 
 
 class ProblemGraph:
@@ -211,6 +210,6 @@ def _check_solvable(problem: Problem) -> None:
     if problem.tolerance and problem.response.differentiates_steps:
         cause = "steps that it skips would be missing from the derivative: use mlo.Implicit(), or tolerance=0"
         raise GraphError(f"problem {problem.name!r} cannot stop early under {type(problem.response).__name__}: {cause}")
-    wrong = None if problem.rule is None else undifferentiable_part(problem.rule)
+    wrong = None if problem.rule is None else problem.rule.undifferentiable()
     if wrong is not None and problem.response.differentiates_update:
         raise GraphError(f"problem {problem.name!r} cannot be unrolled: {wrong}")

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from weakref import WeakSet
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlo.errors import ReadError
 from mlo.graph import ProblemGraph
 from mlo.problem import Problem
+from mlo.variable import SINGLE, declared
 from mlo.vector import Values
 
 _CHECKED: WeakSet[Problem] = WeakSet()
@@ -58,25 +59,17 @@ def _check_outside(graph: ProblemGraph, problem: Problem, outside: list[Tensor])
     # Stages of an interleaving share one declared module: a problem's own variable is the likely one, then its reads.
     likely = dict.fromkeys((problem.name, *problem.reads, *graph.names))
     for other in likely:
-        name = next((key for key, value in _declared(graph[other].variable) if id(value) in found), None)
-        if name is None:
+        trained, _ = declared(graph[other].variable)
+        key = next((key for key, value in trained.items() if id(value) in found), None)
+        if key is None:
             continue
         whose = "its own declared variable" if other == problem.name else f"the declared variable of {other!r}"
+        which = "" if key == SINGLE else f" (its {key!r})"
         declare = f", and add {other!r} to its reads" if other not in (problem.name, *problem.reads) else ""
         raise ReadError(
-            f"the loss of problem {problem.name!r} uses {whose} itself{name}, which never moves: take it from the "
+            f"the loss of problem {problem.name!r} uses {whose} itself{which}, which never moves: take it from the "
             f"view, v[{other!r}]{declare} (where the declared value is meant as a constant, use a .detach()ed copy)"
         )
-
-
-def _declared(variable: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a variable as its user declared it, each with words that say which it is."""
-    if isinstance(variable, Tensor):
-        yield "", variable
-    else:
-        named = variable.named_parameters() if isinstance(variable, nn.Module) else variable.items()
-        for key, value in named:
-            yield f" (its {key!r})", value
 
 
 def _leaves(loss: Tensor, present: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Tensor]:

@@ -230,3 +230,14 @@ def as_variable(owner: str, content: Any) -> Variable:
         if not value.is_floating_point():
             raise GraphError(f"problem {owner!r}: tensor {name!r} has dtype {value.dtype}; only floats can be trained")
     return variable
+
+
+def declared(variable: Any) -> tuple[Params, list[Tensor]]:
+    """Return the tensors that a user declared, by name, and those of a module that are constants."""
+    if isinstance(variable, nn.Module):
+        named = dict(variable.named_parameters())
+        frozen: list[Tensor] = [value for value in named.values() if not value.requires_grad]
+        return {name: value for name, value in named.items() if value.requires_grad}, frozen
+    if isinstance(variable, Tensor):
+        return {SINGLE: variable}, []
+    return dict(variable), []

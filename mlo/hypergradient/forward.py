@@ -21,7 +21,7 @@ from mlo.rng import replayed
 from mlo.update import split_state
 from mlo.vector import Params, Values, tensors, zeros_like
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("mlo")
 
 MANY = 100
 Direction = list[Tensor | None]

@@ -4,7 +4,7 @@ from mlo.update.base import State, UpdateRule, detach_state, split_state
 from mlo.update.clipping import Clipped, clip_norm
 from mlo.update.learned import Learned
 from mlo.update.optimizer import OptimizerUpdate
-from mlo.update.recognition import as_update, undifferentiable_part
+from mlo.update.recognition import as_update
 from mlo.update.transformation import TorchOptUpdate
 
 __all__ = [
@@ -18,5 +18,4 @@ __all__ = [
     "clip_norm",
     "detach_state",
     "split_state",
-    "undifferentiable_part",
 ]

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mlo.errors import GraphError
-from mlo.variable import SINGLE
-from mlo.vector import Params
 
 Slots = dict[str, Any]
 """The state of one parameter: tensors, and the number of steps made as a float."""
@@ -63,22 +61,6 @@ def _step(kind: type[Optimizer]) -> Any:
     # Torch wraps the step of each class that it makes an instance of, once.
     found = kind.step
     return getattr(found, "__wrapped__", found)
-
-
-def declared(variable: Any) -> tuple[Params, list[Tensor]]:
-    """Return the tensors that a user declared, by name, and those of a module that are constants."""
-    if isinstance(variable, nn.Module):
-        named = dict(variable.named_parameters())
-        frozen: list[Tensor] = [value for value in named.values() if not value.requires_grad]
-        return {name: value for name, value in named.items() if value.requires_grad}, frozen
-    if isinstance(variable, Tensor):
-        return {SINGLE: variable}, []
-    return dict(variable), []
-
-
-def alias(value: Tensor) -> Tensor:
-    """Return the same numbers as another tensor that has a derivative of its own."""
-    return value.detach().requires_grad_()
 
 
 def taken_apart(

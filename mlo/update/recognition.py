@@ -10,12 +10,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchopt.base import GradientTransformation
 
+from mlo.autodiff import cut
 from mlo.errors import GraphError
 from mlo.update.base import UpdateRule
 from mlo.update.optimizer import OptimizerUpdate
-from mlo.update.recipe import alias, declared, taken_apart
+from mlo.update.recipe import taken_apart
 from mlo.update.schedule import Schedule
 from mlo.update.transformation import TorchOptUpdate, with_scalars
+from mlo.variable import declared
 from mlo.vector import Params
 
 _HINT = (
@@ -46,7 +48,7 @@ def as_update(owner: str, update: Any, variable: Any = None, *, learned: bool = 
         tensors, frozen = declared(variable)
         return _optimizer_update(owner, update, tensors, frozen)
     if callable(update) and (not isinstance(update, type) or issubclass(update, Optimizer)):
-        tensors = {name: alias(value).requires_grad_() for name, value in declared(variable)[0].items()}
+        tensors = cut(declared(variable)[0], differentiable=False)
         return _optimizer_update(owner, _made(owner, update, tensors), tensors, [], learned=learned)
     raise GraphError(f"problem {owner!r}: update must be {_HINT}; got {_kind(update)}")
 
@@ -77,8 +79,3 @@ def _made(owner: str, factory: Any, tensors: Params) -> Any:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-def undifferentiable_part(rule: UpdateRule) -> str | None:
-    """Return what in `rule` is known to be differentiated wrongly and what to use instead, or None."""
-    return rule.undifferentiable()
