@@ -52,7 +52,7 @@ class CG(AbstractUnitSolver):
         while steps < self.max_steps and residual > tol:
             ap = matvec(p)
             steps += 1
-            pap, pp = float(torch.dot(p, ap)), float(torch.dot(p, p))
+            pap, pp = torch.stack([torch.dot(p, ap), torch.dot(p, p)]).tolist()  # one look at the device
             curvature, steepest = min(curvature, pap / pp), max(steepest, abs(pap / pp))
             if not abs(pap) > max(4 * eps * steepest, torch.finfo(b.dtype).tiny) * pp:
                 break

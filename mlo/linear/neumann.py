@@ -129,10 +129,11 @@ def _continued(state: _Sum, matvec: Matvec, max_steps: int, tol: float, *, adapt
 def _next(state: _Sum, product: Tensor, *, adapts: bool) -> _Sum:
     """Return the sum with one more term, given the product of A with what is left."""
     size = norm(product)
-    cosine = float(torch.dot(state.rest / state.residual, product / size))
-    slope = float(size) / state.residual
     step, rest = state.step, state.rest - state.step * product
-    residual = float(torch.linalg.vector_norm(rest))
+    along = torch.dot(state.rest / state.residual, product / size)
+    # One look at the device.
+    cosine, length, residual = torch.stack([along, size, torch.linalg.vector_norm(rest)]).tolist()
+    slope = length / state.residual
     if adapts and not residual <= state.residual:
         step = cosine / slope  # r.A r / |A r|^2
         rest = state.rest - step * product

@@ -50,12 +50,13 @@ class Start:
         along = torch.dot(b, image)
         value = unit * (along / norm(product))
         rest = b - along * image
-        size = float(torch.linalg.vector_norm(rest))
-        if not math.isfinite(size + float(value.abs().max())):
+        found = torch.stack([torch.linalg.vector_norm(rest), value.abs().max(), torch.dot(unit, product)])
+        size, peak, curvature = found.tolist()  # one look at the device
+        if not math.isfinite(size + peak):
             return _at_zero(b, 1)
         # A x0 is known to rounding only, so no start is better than that.
         size = max(size, torch.finfo(b.dtype).eps)
-        return cls(value, rest, size, 1, float(torch.dot(unit, product)))
+        return cls(value, rest, size, 1, curvature)
 
     def plus(self, found: LinearSolution) -> LinearSolution:
         """Add the solution of A d = rest / size."""
