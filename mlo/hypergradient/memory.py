@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from mlo.hypergradient.base import Node, Point, Trace
 from mlo.hypergradient.second_order import AbstractProduct, Exact
 from mlo.hypergradient.step import Step, record_step
-from mlo.vector import Params, Values, detach, norm
+from mlo.vector import Params, Values, norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,5 +85,6 @@ class Log:
 
     def trace(self, answer: Params, end: Point, tape: AbstractTape) -> Trace:
         """Return the trace of all steps."""
-        size = None if self.gradient is None else norm(detach(self.gradient))
+        with torch.no_grad():
+            size = None if self.gradient is None else norm(self.gradient)
         return Trace(answer, end, tuple(self.losses), size, len(self.losses), tape)
