@@ -41,11 +41,27 @@ class AdjointSolve:
         if failed(solution):
             check_finite(self.node.name, self.trace)
             raise DivergenceError(_explain(self.node.name, cotangent, solution))
-        if not solution.converged and self.strict:
-            raise UnconvergedError(unconverged(self.node.name, solution))
-        if not solution.converged and not math.isnan(solution.residual):  # NaN: the user asked not to measure it
-            self.node.note(solution)
+        check_converged(self.node, solution, strict=self.strict)
         return solution
+
+
+def check_converged(node: Node, solution: LinearSolution, *, strict: bool) -> None:
+    """Let `node` note a solve that did not converge, for the warning at the end.
+
+    Raises:
+        UnconvergedError: If `strict` is set instead.
+    """
+    if solution.converged:
+        return
+    if strict:
+        raise UnconvergedError(unconverged(node.name, solution))
+    if not math.isnan(solution.residual):  # NaN: the user asked not to measure it
+        node.note(solution)
+
+
+def spoilt_cotangent(name: str) -> str:
+    """Return what to tell of a cotangent on the answer of problem `name` that is not finite."""
+    return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
 
 
 def unconverged(name: str, solution: LinearSolution) -> str:
@@ -65,6 +81,6 @@ def _figures(solution: LinearSolution) -> str:
 
 def _explain(name: str, cotangent: Tensor, solution: LinearSolution) -> str:
     if not_finite({"cotangent": cotangent}) is not None:
-        return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
+        return spoilt_cotangent(name)
     cure = "check that its loss has a strict minimum there, add curvature (a ridge term), or try another solver"
     return f"problem {name!r}: the adjoint solve of its response failed ({_figures(solution)}): {cure}"

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 
 from mlo.checks import check_count, check_positive, check_tol
-from mlo.errors import DivergenceError, GraphError, UnconvergedError
-from mlo.hypergradient.adjoint import unconverged
+from mlo.errors import DivergenceError, GraphError
+from mlo.hypergradient.adjoint import check_converged, spoilt_cotangent
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.run import advance, filled, own_gradient, run
 from mlo.linear.base import LinearSolution
@@ -91,8 +91,7 @@ class Penalty(AbstractResponse):
     ) -> Pullback:
         """Push the answer, and take the difference of two gradients with respect to the inputs."""
         if not_finite(cotangent) is not None:
-            blame = "a loss that reads it is not finite, or its gradient there is not: check that loss and its batch"
-            raise DivergenceError(f"the cotangent on the answer of problem {node.name!r} is not finite: {blame}")
+            raise DivergenceError(spoilt_cotangent(node.name))
         if float(norm(cotangent)) == 0.0:
             return Pullback({name: zeros_like(trace.record.others[name]) for name in wanted})
         adjoint = node.adjoint if self.warm_start else None
@@ -104,10 +103,7 @@ class Penalty(AbstractResponse):
         residual, steps = max(up.residual, down.residual), up.steps + down.steps
         converged = up.converged and down.converged
         solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, converged, math.nan)
-        if not solution.converged:
-            if self.strict:
-                raise UnconvergedError(unconverged(node.name, solution))
-            node.note(solution)
+        check_converged(node, solution, strict=self.strict)
         return Pullback(_difference(node, trace.record, up.point, down.point, wanted, scale), solution)
 
     def _pushed(self, node: Node, trace: Trace, cotangent: Params, sign: float, adjoint: Params) -> _Pushed:
