@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlo.linear.base import Matvec
-from mlo.linear.start import norm
+from mlo.linear.scaling import safe_norm
 
 
 class Krylov:
@@ -44,7 +44,7 @@ class Krylov:
         k = len(self)
         basis = self._vectors[: k + 1]
         product = matvec(basis[k])
-        size = norm(product)
+        size = safe_norm(product)
         # In units of its own size no coefficient overflows. An exact 0 stays 0; what is not finite becomes NaN.
         w = product / torch.where(size == 0, torch.ones_like(size), size)
         first = basis @ w

@@ -12,7 +12,7 @@ from torch import Tensor
 from mlo.checks import check_count, check_positive, check_tol
 from mlo.linear.base import DIVERGED, LinearSolution, Matvec
 from mlo.linear.krylov import Krylov
-from mlo.linear.start import norm
+from mlo.linear.scaling import safe_norm
 from mlo.linear.template import AbstractUnitSolver
 
 ESTIMATE_STEPS = 5
@@ -128,7 +128,7 @@ def _continued(state: _Sum, matvec: Matvec, max_steps: int, tol: float, *, adapt
 
 def _next(state: _Sum, product: Tensor, *, adapts: bool) -> _Sum:
     """Return the sum with one more term, given the product of A with what is left."""
-    size = norm(product)
+    size = safe_norm(product)
     step, rest = state.step, state.rest - state.step * product
     along = torch.dot(state.rest / state.residual, product / size)
     # One look at the device.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mlo.linear.base import LinearSolution, Matvec
+from mlo.linear.scaling import safe_norm, safe_unit
 
 log = logging.getLogger("mlo")
 
@@ -38,17 +39,17 @@ class Start:
         if start is None:
             return _at_zero(b, 0)
         reason = _misfit(b, start)
-        unit = None if reason else _unit(start.detach())
+        unit = None if reason else safe_unit(start.detach())
         if unit is None:
             if reason:
                 log.info("a start of a linear solve was passed over: %s", reason)
             return _at_zero(b, 0)
         product = matvec(unit)
-        image = _unit(product)
+        image = safe_unit(product)
         if image is None:  # s would be 0 / 0
             return _at_zero(b, 1)
         along = torch.dot(b, image)
-        value = unit * (along / norm(product))
+        value = unit * (along / safe_norm(product))
         rest = b - along * image
         found = torch.stack([torch.linalg.vector_norm(rest), value.abs().max(), torch.dot(unit, product)])
         size, peak, curvature = found.tolist()  # one look at the device
@@ -69,14 +70,6 @@ class Start:
         )
 
 
-def norm(v: Tensor) -> Tensor:
-    """Return |v|, where the squares may overflow or underflow: 0-d, NaN or infinite as v is."""
-    largest = v.abs().max()
-    divisor = torch.where(largest > 0, largest, torch.ones_like(largest))
-    size: Tensor = torch.linalg.vector_norm(v / divisor) * largest
-    return size
-
-
 def _at_zero(b: Tensor, products: int) -> Start:
     return Start(torch.zeros_like(b), b, 1.0, products, math.nan)
 
@@ -87,16 +80,6 @@ def _misfit(b: Tensor, start: Tensor) -> str | None:
         if given != needed:
             return f"its {what} is {given}, that of the right-hand side {needed}"
     return None
-
-
-def _unit(v: Tensor) -> Tensor | None:
-    """Return v / |v|, or None where v is 0 or not finite."""
-    largest = v.abs().max()
-    if not 0 < float(largest) < math.inf:
-        return None
-    scaled = v / largest
-    unit: Tensor = scaled / torch.linalg.vector_norm(scaled)
-    return unit
 
 
 def _least(a: float, b: float) -> float:
