@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torchopt
-from torch import Tensor
+from torch import Tensor, nn
 
 import mlo
 from benchmarks.peers.record import Value, numbers
@@ -19,6 +19,17 @@ def scalar(value: float) -> Tensor:
 
 def vector(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+class Number(nn.Module):
+    """One number as a module."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(scalar(start))
+
+    def forward(self) -> Tensor:
+        return self.value * 1
 
 
 def pull_to(target: float | str, of: str = "w", curvature: float = 1.0) -> Loss:

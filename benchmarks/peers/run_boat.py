@@ -11,7 +11,7 @@ import torch
 from boat_torch.utils.op_utils import grad_unused_zero, list_tensor_norm
 from torch import Tensor, nn
 
-from benchmarks.peers.problems import scalar
+from benchmarks.peers.problems import Number, scalar
 from benchmarks.peers.record import Value
 
 SETTINGS: dict[str, Any] = {
@@ -25,15 +25,6 @@ SETTINGS: dict[str, Any] = {
     "CG": {"k": 10, "tolerance": 1e-10},
     "NS": {"k": 50, "tolerance": 1e-10},
 }
-
-
-class Number(nn.Module):
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(scalar(start))
-
-    def forward(self) -> Tensor:
-        return self.value * 1
 
 
 def lower_loss(_: Any, upper: nn.Module, lower: Any, **how: Any) -> Tensor:

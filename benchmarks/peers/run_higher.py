@@ -2,21 +2,12 @@
 
 import higher
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, NAdam
 from torch.optim.lr_scheduler import LambdaLR
 
-from benchmarks.peers.problems import scalar
+from benchmarks.peers.problems import Number, scalar
 from benchmarks.peers.record import Value
-
-
-class Number(nn.Module):
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(scalar(start))
-
-    def forward(self) -> Tensor:
-        return self.value * 1
 
 
 def scheduled() -> Value:
