@@ -41,7 +41,7 @@ def advise(
     tolerance: float = 0.05,
     rounds: int = 3,
 ) -> Advice:
-    """Measure response rules on a graph, and recommend the cheapest that is accurate enough.
+    """Measure response rules on a graph, and recommend the fastest that is accurate enough.
 
     Every candidate takes the place of the rules of all problems that respond to `of`, at the same values, batches and
     random numbers. Its hypergradient is compared with a tight reference; time, gradients and memory are those of one

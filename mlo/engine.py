@@ -103,7 +103,7 @@ class Engine:
             ConfigError: If `steps` is not a whole number >= 0.
         """
         check_count("Engine.run", "steps", steps, least=0)
-        return (self.step() for _ in range(steps))
+        return (self._made() for _ in range(steps))
 
     def step(self) -> Report:
         """Make one outer step.
@@ -113,6 +113,9 @@ class Engine:
             LossError: If a loss is not a scalar.
             DivergenceError: If a loss, an answer or the hypergradient is not finite.
         """
+        return self._made()
+
+    def _made(self) -> Report:
         tally = Tally()
         try:
             with recording():
@@ -128,7 +131,7 @@ class Engine:
             times = self._unconverged[name] = self._unconverged.get(name, 0) + 1
             if times == 10 ** (len(str(times)) - 1):
                 seen = f" (in {times} of {self.step_count} outer steps)"
-                warnings.warn(unconverged(name, solution) + seen, UnconvergedWarning, stacklevel=3)
+                warnings.warn(unconverged(name, solution) + seen, UnconvergedWarning, stacklevel=4)  # of step or run
 
     def _step(self, tally: Tally) -> Report:
         context = self._context(tally)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mlo.context import Context
+from mlo.errors import ConfigError, HypergradientMismatch
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import FirstOrder
+from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, replayed
 from mlo.solve import ProblemNode, total_gradient
@@ -18,6 +21,7 @@ from mlo.vector import Params, axpy, norm, unit
 
 _SETTLED = 1e-11
 _MOST_ROUNDS = 2000
+_PATIENCE, _PATIENT_STEPS = 20, 2000  # rounds, and updates, in which a solve that settles has moved less than ever
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def answer(context: Context, name: str) -> Params:
     trace = run(ProblemNode(context, name))
     if not context.graph[name].response.assumes_rest:
         return trace.answer
-    settled = max(_SETTLED, *(4 * torch.finfo(value.dtype).eps for value in trace.answer.values()))
+    eps = precision([trace.answer])
+    least, idle = math.inf, 0
     for _ in range(_MOST_ROUNDS if trace.losses else 0):
         before = trace.answer
         start = replace(
@@ -58,10 +63,35 @@ def answer(context: Context, name: str) -> Params:
             stored={**context.stored, name: trace.answer},
             states={**context.states, name: trace.end.state},
         )
-        trace = run(ProblemNode(start, name))
-        if float(norm(axpy(-1.0, before, trace.answer))) <= settled * max(1.0, float(norm(before))):
+        trace = _onward(start, name)
+        moved = float(norm(axpy(-1.0, before, trace.answer))) / max(1.0, float(norm(before)))
+        if moved <= max(_SETTLED, 4 * eps):
+            break
+        least, idle = (moved, 0) if moved < 0.99 * least else (least, idle + 1)
+        if idle >= max(_PATIENCE, _PATIENT_STEPS // trace.steps):
+            _check_settled(context, name, moved, eps)
             break
     return trace.answer
+
+
+def _onward(context: Context, name: str) -> Trace:
+    """Solve on; a schedule that ends on the way is the check's doing, so the error says so."""
+    try:
+        return run(ProblemNode(context, name))
+    except ConfigError as error:
+        error.add_note("raised where the check goes on with the solve until it rests: check with a schedule that lasts")
+        raise
+
+
+def _check_settled(context: Context, name: str, moved: float, eps: float) -> None:
+    """Raise if a solve that has long gone on without coming nearer to rest moves by more than rounding does."""
+    if moved > math.sqrt(eps):
+        rule = type(context.graph[name].response).__name__
+        raise HypergradientMismatch(
+            f"problem {name!r}: {rule} takes its answer to be at rest, but its steps do not come to rest: a solve that "
+            f"goes on from there moves it by {moved:.1e} (relative) again and again: give it an update that settles (a "
+            "smaller step size; for Adam and its kin a larger eps), or use mlo.Unroll()"
+        )
 
 
 def _without_early_stopping(context: Context) -> Context:
