@@ -16,7 +16,7 @@ class Measurement:
         seconds: Median time of one hypergradient.
         gradients: Gradients of one problem's loss that it took; second-order products by double backward are not
             among them.
-        memory: The most bytes that autograd kept at once.
+        memory: The most bytes that autograd kept at once; None if a loss lets nobody count (it uses `torch.func.grad`).
         cosine: To the reference.
         error: Distance to the reference, relative to its norm.
         unconverged: Largest relative residual of an adjoint solve that did not converge; 0 if all did.
@@ -26,7 +26,7 @@ class Measurement:
     rule: str
     seconds: float = float("nan")
     gradients: int = 0
-    memory: int = 0
+    memory: int | None = 0
     cosine: float = float("nan")
     error: float = float("inf")
     unconverged: float = 0.0
@@ -78,5 +78,6 @@ def _line(row: Measurement, width: int) -> str:
     if row.refusal is not None:
         return f"{row.rule:<{width}}  refused: {row.refusal}"
     note = f"residual {row.unconverged:.0e}" if row.unconverged else ""
-    figures = f"{row.seconds * 1e3:>6.1f} ms  {row.gradients:>9}  {row.memory / _MB:>6.2f} MB"
+    memory = f"{'unknown':>9}" if row.memory is None else f"{row.memory / _MB:>6.2f} MB"
+    figures = f"{row.seconds * 1e3:>6.1f} ms  {row.gradients:>9}  {memory}"
     return f"{row.rule:<{width}}  {figures}  {row.cosine:>8.4f}  {row.error:>8.1e}  {note}".rstrip()

@@ -164,8 +164,7 @@ def _measured(name: str, entrant: Context | MLOError, of: str, truth: Params) ->
         return Measurement(name, refusal=str(entrant))
     tally = Tally()
     try:
-        with GraphMemory() as memory:
-            found = _gradient(replace(entrant, tally=tally), of)
+        found, memory = _with_memory(replace(entrant, tally=tally), of)
     except MLOError as error:
         return Measurement(name, refusal=str(error))
     size, length = float(norm(truth)), float(norm(found))
@@ -173,11 +172,23 @@ def _measured(name: str, entrant: Context | MLOError, of: str, truth: Params) ->
     return Measurement(
         name,
         gradients=tally.gradients,
-        memory=memory.peak,
+        memory=memory,
         cosine=float(dot(found, truth)) / (size * length) if size and length else float("nan"),
         error=gap / size if size else gap,
         unconverged=max((solution.residual for solution in tally.unconverged.values()), default=0.0),
     )
+
+
+def _with_memory(context: Context, of: str) -> tuple[Params, int | None]:
+    """Return a hypergradient, and the bytes that autograd kept for it; None where they cannot be counted."""
+    try:
+        with GraphMemory() as memory:
+            return _gradient(context, of), memory.peak
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):  # torch.func in a loss, where torch allows none
+            raise
+    context.tally.restart()
+    return _gradient(context, of), None
 
 
 def _timed(

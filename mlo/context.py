@@ -16,7 +16,7 @@ from mlo.hypergradient.base import Evaluation
 from mlo.linear.base import LinearSolution
 from mlo.reads import check_reads, is_checked
 from mlo.update import State
-from mlo.vector import Params, Values, clone
+from mlo.vector import Params, Values, clone, detach
 from mlo.view import View
 
 
@@ -33,6 +33,11 @@ class Tally:
     gradients: int = 0
     pullbacks: int = 0
     unconverged: dict[str, LinearSolution] = field(default_factory=dict)
+
+    def restart(self) -> None:
+        """Count from zero again."""
+        self.gradients, self.pullbacks = 0, 0
+        self.unconverged.clear()
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def loss_gradient(
             loss = loss if penalty is None else loss + penalty
     context.tally.gradients += 1
     parts = named_vjp([loss], leaves, [torch.ones_like(loss)], differentiable=differentiable)
-    return Evaluation(loss.detach(), parts, buffers)
+    return Evaluation(loss.detach(), parts, detach(buffers))
 
 
 def call_loss(context: Context, name: str, present: Values, buffers: Params) -> Tensor:

@@ -115,6 +115,11 @@ class ProblemNode(Node):
         return () if self.problem.rule is None else self.problem.rule.reads
 
     @property
+    def update_remembers(self) -> tuple[str, ...]:
+        """Return what the update rule holds as a constant."""
+        return () if self.problem.rule is None else self.problem.rule.remembers
+
+    @property
     def differences(self) -> int:
         """Return the most finite differences that are nested in the pullbacks through one responder."""
         graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)

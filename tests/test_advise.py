@@ -152,3 +152,16 @@ def test_graph_memory_grows_with_recorded_steps_and_not_with_recomputed_ones():
     assert peak(64, mlo.Record()) > 3 * peak(16, mlo.Record())
     assert peak(64, mlo.Recompute()) < 3 * peak(16, mlo.Recompute())
     assert peak(64, mlo.Recompute()) < peak(64, mlo.Record()) / 3
+
+
+def test_a_loss_under_which_memory_cannot_be_counted_is_measured_all_the_same():
+    def lower(v, batch):
+        return (torch.func.grad(lambda w: (w**3).sum())(v.w - v.x) ** 2).sum()
+
+    top = mlo.Problem("x", lambda v, _: ((v.w - 1) ** 2).sum(), H / 10, reads=["w"], update=torchopt.sgd(0.1))
+    low = mlo.Problem("w", lower, H, reads=["x"], update=torchopt.sgd(0.001), steps=3)
+    advice = mlo.advise(mlo.ProblemGraph([top, low]), of="x", candidates=[mlo.FirstOrder()], rounds=1)
+    assert [row.memory for row in advice.rows] == [None, None]
+    assert [row.gradients for row in advice.rows] == [4, 4]
+    assert advice.rows[0].error < 1e-14
+    assert "unknown" in str(advice)
