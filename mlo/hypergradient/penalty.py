@@ -44,7 +44,8 @@ class Penalty(AbstractResponse):
     This is F2SA with the upper loss linearized at the answer, which is what makes it a response rule: it fits any
     problem of any graph. F2SA's own form, which adds the upper loss itself to the lower one, differs by O(1 / weight),
     as much as its error. Below a problem with `Exact` products it is refused, for there it would have to be
-    differentiated itself; `FiniteDifference` products above it are fine, and keep everything first-order.
+    differentiated itself; `FiniteDifference` products above it are fine, and keep everything first-order. The pushed
+    solves see the answers below move, so `partial=True` leaves nothing out here.
 
     Attributes:
         weight: The penalty on the lower objective: large, but rounding grows with it.
