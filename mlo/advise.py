@@ -84,7 +84,9 @@ def advise(
 
 
 def _rests(problem: Problem, at_rest: bool | None) -> bool:
-    return problem.rule is not None and (problem.response.assumes_rest if at_rest is None else at_rest)
+    # A value that is taken as it stands has no steps that could be unrolled.
+    declared = at_rest is None or problem.rule is None
+    return problem.response.assumes_rest if declared else bool(at_rest)
 
 
 def _describe(graph: ProblemGraph, of: str, resting: Sequence[str]) -> str:

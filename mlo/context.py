@@ -16,7 +16,7 @@ from mlo.hypergradient.base import Evaluation
 from mlo.linear.base import LinearSolution
 from mlo.reads import check_reads, is_checked
 from mlo.update import State
-from mlo.vector import Params, Values, clone
+from mlo.vector import Params, Values, clone, detach
 from mlo.view import View
 
 
@@ -83,7 +83,7 @@ def loss_gradient(
             loss = loss if penalty is None else loss + penalty
     context.tally.gradients += 1
     parts = named_vjp([loss], leaves, [torch.ones_like(loss)], differentiable=differentiable)
-    return Evaluation(loss.detach(), parts, buffers)
+    return Evaluation(loss.detach(), parts, detach(buffers))
 
 
 def call_loss(context: Context, name: str, present: Values, buffers: Params) -> Tensor:

@@ -48,6 +48,7 @@ class ProblemGraph:
         self._inside = {name: tuple(q for q in self._responders[name] if q in followed[name][0]) for name in followed}
         for problem in self.problems:
             _check_update_reads(problem, self._responders[problem.name])
+            _check_tolerance(problem)
         for name in {deeper for found in self._responders.values() for deeper in found}:
             _check_solvable(self[name])
 
@@ -197,6 +198,13 @@ def _check_update(problem: Problem) -> None:
     if problem.rule is None and problem.steps > 0:
         cure = "give it one (such as torchopt.sgd(0.1)), or steps=0 to take its value as it stands"
         raise GraphError(f"problem {problem.name!r} has to be solved but has no update: {cure}")
+
+
+def _check_tolerance(problem: Problem) -> None:
+    """Refuse to stop a solve where the gradient vanishes if the update does not rest there."""
+    elsewhere = problem.rule.rests_elsewhere() if problem.rule is not None and problem.tolerance else None
+    if elsewhere is not None:
+        raise GraphError(f"problem {problem.name!r} cannot stop early: {elsewhere}, or leave tolerance at 0")
 
 
 def _check_solvable(problem: Problem) -> None:

@@ -24,7 +24,11 @@ class BoundModule:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module's forward with the bound weights and buffers."""
-        return functional_call(self._module, {**self.params, **self.buffers}, args, kwargs)
+        bound = {**self.params, **self.buffers}
+        result = functional_call(self._module, bound, args, kwargs)
+        # A layer may write into a buffer or put a new tensor in its place; torch leaves that one in `bound`.
+        self.buffers.update({name: bound[name] for name in self.buffers})
+        return result
 
     def __getattr__(self, name: str) -> Any:
         """Say how to get at what a module has and this has not."""

@@ -36,7 +36,8 @@ class Problem:
             problem that is never moved.
         steps: Updates in one solve, all on the same batch. The outermost problem makes one in each engine step.
         tolerance: Stop a solve before its last step once the gradient's norm (of loss and proximal term, over all
-            tensors) is no larger; 0 never does. Refused where the steps themselves are differentiated, by `Unroll`.
+            tensors) is no larger; 0 never does. Refused where the steps themselves are differentiated, by `Unroll`,
+            and for an update that does not rest where that gradient vanishes, such as one that decays weights itself.
         response: How the answer depends on what it reads. Not used for the outermost problem.
         batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
             None.

@@ -20,6 +20,7 @@ log = logging.getLogger("mlo")
 _ADAPTIVE = {f"_scale_by_{name}" for name in ("adam", "adamax", "radam", "rms", "rss", "stddev", "adadelta")}
 _ADAPTIVE |= {"Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"}
 _ADAPTIVE |= {"Rprop"}
+_CLIPPING = {"Clipped", "clip_norm", "clip_grad_norm"}
 
 StepSize = float | Callable[[int], float]
 
@@ -193,6 +194,8 @@ class ProximalUpdate(UpdateRule):
         adaptive = sorted(self.ingredients() & _ADAPTIVE)
         if adaptive and self.proximal.weight != 0:
             return f"a proximal step after {adaptive[0].removeprefix('_scale_by_')} balances no gradient: use sgd"
+        if self.ingredients() & _CLIPPING and self.proximal.weight != 0:
+            return "at rest its gradient balances the proximal term and may be clipped: leave out the clipping"
         return self.inner.rests_elsewhere()
 
     def undifferentiable(self) -> str | None:

@@ -7,6 +7,7 @@ down the levels, and neither has side effects.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +19,7 @@ from mlo.errors import GraphError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.hypergradient.run import check_finite, run
 from mlo.linear.base import LinearSolution
+from mlo.rng import RandomState, replayed
 from mlo.update import State
 from mlo.vector import Params, Values, add, clone, norm
 
@@ -25,9 +27,18 @@ from mlo.vector import Params, Values, add, clone, norm
 class ProblemNode(Node):
     """A problem of a graph in a context, as response rules see it."""
 
-    def __init__(self, context: Context, name: str, *, inside: Sequence[str] | None = None) -> None:
-        """Place problem `name` in `context`; `inside` are the answers that move with it, None for all of them."""
-        self.context, self.name = context, name
+    def __init__(
+        self, context: Context, name: str, *, inside: Sequence[str] | None = None, random: RandomState | None = None
+    ) -> None:
+        """Place problem `name` in `context`.
+
+        Args:
+            context: Where.
+            name: The problem.
+            inside: The answers that move with it; None for all of them.
+            random: Where every gradient draws from; None for the generators as they are.
+        """
+        self.context, self.name, self._random = context, name, random
         self.problem = context.graph[name]
         self.steps = 0 if self.problem.rule is None else self.problem.steps
         self.tolerance = self.problem.tolerance
@@ -54,9 +65,10 @@ class ProblemNode(Node):
     ) -> Evaluation:
         """Return the total gradient of the problem's objective."""
         context = self._at(point, others)
-        return total_gradient(
-            context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=self._inside
-        ).seen
+        with nullcontext() if self._random is None else replayed(self._random):
+            return total_gradient(
+                context, self.name, wrt, differentiable=differentiable, stationary=stationary, inside=self._inside
+            ).seen
 
     def _at(self, point: Point, others: Values) -> Context:
         context = self.context.with_values({**others, self.name: point.params})
@@ -67,7 +79,7 @@ class ProblemNode(Node):
         """Apply the problem's update rule."""
         rule = self.problem.rule
         if rule is None:
-            raise GraphError(f"problem {self.name!r} has no update")
+            raise GraphError(f"problem {self.name!r} has no update: give it one, or use mlo.Implicit()")
         stored = {name: self.context.stored[name] for name in rule.remembers}
         return rule.apply(params, gradient, state, {**stored, **others})
 
@@ -91,7 +103,7 @@ class ProblemNode(Node):
         solved = total_gradient(context, self.name, (self.name,), inside=self._inside)
         for name, trace in solved.traces.items():
             context = with_answer(context, name, trace)
-        return solved.seen, ProblemNode(context, self.name, inside=())
+        return solved.seen, ProblemNode(context, self.name, inside=(), random=solved.random)
 
     @property
     def adjoint(self) -> Tensor | None:
@@ -115,6 +127,11 @@ class ProblemNode(Node):
         return () if self.problem.rule is None else self.problem.rule.reads
 
     @property
+    def update_remembers(self) -> tuple[str, ...]:
+        """Return what the update rule holds as a constant."""
+        return () if self.problem.rule is None else self.problem.rule.remembers
+
+    @property
     def differences(self) -> int:
         """Return the most finite differences that are nested in the pullbacks through one responder."""
         graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)
@@ -126,11 +143,15 @@ class ProblemNode(Node):
 
 @dataclass(frozen=True)
 class Solved:
-    """A total gradient, with the solves that it took: traces in solving order, and linear solves by problem."""
+    """A total gradient, with the solves that it took: traces in solving order, and linear solves by problem.
+
+    Where derivatives are partial, `random` is what the problem's own loss drew from.
+    """
 
     seen: Evaluation
     traces: dict[str, Trace]
     solutions: dict[str, LinearSolution]
+    random: RandomState | None
 
 
 def solve(context: Context, name: str, *, differentiable: bool = False) -> tuple[ProblemNode, Trace]:
@@ -192,6 +213,7 @@ def total_gradient(
         nodes.append((node, trace))
         context = with_answer(context, responder, trace)
     useful = _useful(nodes, wrt)
+    random = RandomState.capture() if context.partial else None
     seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
     for node, trace in reversed(nodes):
@@ -205,7 +227,7 @@ def total_gradient(
             table[other] = add(table.get(other), part)
         if back.solution is not None:
             solutions[node.name] = back.solution
-    return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions)
+    return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions, random)
 
 
 def with_answer(context: Context, name: str, trace: Trace) -> Context:

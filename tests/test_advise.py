@@ -149,3 +149,13 @@ def test_memory_grows_with_recorded_steps_and_not_with_recomputed_ones():
     assert peak(64, mlo.Record()) > 3 * peak(16, mlo.Record())
     assert peak(64, mlo.Recompute()) < 3 * peak(16, mlo.Recompute())
     assert peak(64, mlo.Recompute()) < peak(64, mlo.Record()) / 3
+
+
+def test_a_value_that_is_taken_as_it_stands_is_measured_at_rest():
+    # Without an update there are no steps to unroll, and its derivative is not zero for that.
+    low = mlo.Problem("w", lambda v, _: ((v.w - v.x) ** 2).sum(), H, reads=["x"], steps=0, response=mlo.Implicit())
+    top = mlo.Problem("x", lambda v, _: (v.w**2).sum() + v.x.sum(), H, reads=["w"], update=torchopt.sgd(0.1))
+    advice = mlo.advise(mlo.ProblemGraph([top, low]), of="x", candidates=[mlo.FirstOrder()], rounds=1)
+    assert advice.rows[0].error < 1e-12
+    assert advice.rows[1].error > 0.1
+    assert "w at rest" in advice.reference

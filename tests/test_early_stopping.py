@@ -116,3 +116,10 @@ def test_a_tolerance_is_refused_where_the_steps_are_differentiated():
 def test_a_tolerance_is_a_number(bad):
     with pytest.raises(mlo.GraphError, match="problem 'w': tolerance must be a number >= 0"):
         graph(bad)
+
+
+@pytest.mark.parametrize("rule", [mlo.FixedPoint(), mlo.FirstOrder()], ids=["fixed", "first"])
+def test_a_tolerance_is_refused_where_the_update_does_not_rest_where_the_gradient_vanishes(rule):
+    # From the loss's minimum it would make no step, though the decay moves it on.
+    with pytest.raises(mlo.GraphError, match=r"'w' cannot stop early: its update decays weights .* tolerance at 0"):
+        graph(1e-6, response=rule, update=torchopt.sgd(0.1, weight_decay=1.0))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 import mlo
 from benchmarks import partial
+from mlo.rng import preserved
 from mlo.testing.strategies import quadratic_graphs
 from mlo.view import View
 
@@ -160,3 +161,28 @@ def test_the_page_shows_what_the_benchmark_computes(name):
 
 def test_the_page_has_a_row_for_each_shape():
     assert [line.split("|")[1].strip() for line in table()[2:]] == list(partial.SHAPES)
+
+
+MEMORIES = [mlo.Record(), mlo.Recompute(2), mlo.Forward()]
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: type(memory).__name__)
+def test_the_derivative_of_a_step_has_the_dropout_mask_of_the_step(memory):
+    # The middle's loss is linear in its variable: m = 1 - 0.1 sum of masks * x, so that dm/dx tells the same masks.
+    def middle(v, batch):
+        return (torch.nn.functional.dropout(v.x * v.m, 0.5)).sum() + 0 * v.l.sum()
+
+    ones, low = torch.ones(8, dtype=F64), {"update": torchopt.sgd(0.1)}
+    graph = mlo.ProblemGraph(
+        [
+            mlo.Problem("x", lambda v, _: v.m.sum(), ones, reads=["m"], update=torchopt.sgd(1.0)),
+            mlo.Problem("m", middle, ones, reads=["x", "l"], steps=3, response=mlo.Unroll(memory=memory), **low),
+            mlo.Problem("l", lambda v, _: ((v.l - v.m) ** 2).sum(), ones, reads=["m"], **low),
+        ]
+    )
+    with preserved():
+        torch.manual_seed(0)
+        engine = mlo.Engine(graph, partial=True)
+        engine.step()
+    assert len(set(engine.values["m"].tolist())) > 2
+    torch.testing.assert_close(1 - engine.values["x"], engine.values["m"] - 1, rtol=1e-12, atol=1e-14)

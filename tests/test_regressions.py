@@ -99,3 +99,46 @@ def test_a_nested_implicit_answer_keeps_its_dropout_masks():
     first, second = mlo.hypergradient(graph, of="u"), mlo.hypergradient(graph, of="u")
     assert torch.equal(first, second)
     assert torch.isfinite(first).all()
+
+
+def test_a_buffer_that_a_forward_replaces_is_kept():
+    class Counted(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(1, 1, bias=False, dtype=F64)
+            self.register_buffer("calls", scalar(0.0))
+
+        def forward(self, x):
+            self.calls = self.calls + self.weight.detach().abs().sum() * 0 + 1
+            return super().forward(x)
+
+    net, x = Counted(), torch.ones(1, 1, dtype=F64)
+    low = mlo.Problem("net", lambda v, b: (v.net(v.x * x) ** 2).sum(), net, reads=["x"], update=torchopt.sgd(0.1),
+                      steps=4)  # fmt: skip
+    top = mlo.Problem("x", lambda v, b: (v.net(v.x * x) - 1).sum() ** 2, scalar(1.0), reads=["net"],
+                      update=torchopt.sgd(0.1))  # fmt: skip
+    engine = mlo.Engine(mlo.ProblemGraph([top, low]))
+    list(engine.run(3))
+    assert float(engine.export("net").calls) == 3 * 4  # reading it counts in a copy
+    assert float(net.calls) == 0
+
+
+@pytest.mark.parametrize("rule", [mlo.Implicit(), mlo.Penalty(100.0)], ids=["implicit", "penalty"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_clipping_under_a_proximal_term_is_no_stationary_point(rule, inside):
+    # At rest the gradient balances the term, and is as long as that; clipped, it balances less.
+    clipped = torchopt.chain(mlo.clip_norm(0.5), torchopt.sgd(0.05)) if inside else mlo.Clipped(torchopt.sgd(0.05), 0.5)
+
+    def graph(response):
+        def learner(name, update):
+            loss = lambda v, _: 5 * ((v[name] - v.x) ** 2).sum()  # noqa: E731
+            return mlo.Problem(name, loss, scalar([0.0, 0.0]), reads=["x"], update=update, steps=200, response=response)
+
+        learners = [learner("a", torchopt.sgd(0.05)), learner("b", clipped)]
+        stages = mlo.interleave(learners, rounds=1, proximal=mlo.Proximal(1.0, step_size=0.05), shared="")
+        top = mlo.Problem("x", lambda v, _: (v["b@1"] ** 2).sum(), scalar([3.0, 1.0]), reads=["b@1"])
+        return mlo.ProblemGraph([top, *stages])
+
+    with pytest.raises(mlo.GraphError, match=r"'b@1' cannot respond by \w+: at rest .* use mlo.FixedPoint\(\)"):
+        graph(rule)
+    fixed, unrolled = (mlo.hypergradient(graph(r), of="x") for r in (mlo.FixedPoint(), mlo.Unroll()))
+    torch.testing.assert_close(fixed, unrolled, rtol=1e-8, atol=1e-10)

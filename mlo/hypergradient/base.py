@@ -155,6 +155,11 @@ class Node(ABC):
 
     @property
     @abstractmethod
+    def update_remembers(self) -> tuple[str, ...]:
+        """Return the problems of whose stored value, a constant, `advance` makes use."""
+
+    @property
+    @abstractmethod
     def differences(self) -> int:
         """Return how many finite differences are nested in one gradient that is not differentiable."""
 

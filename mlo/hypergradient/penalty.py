@@ -35,22 +35,25 @@ class Penalty(AbstractResponse):
         c . dx*/dz = weight / 2 * (d_z F(x_{+1}, z) - d_z F(x_{-1}, z))    + O(weight^-2)
         c . dx*/dz = weight * (d_z F(x_{+1}, z) - d_z F(x*, z))            + O(weight^-1)    with two_sided=False
 
-    Both pushed solves go on from the answer, by the problem's own update (one that settles: with a constant step size,
-    Adam jitters around its goal at the scale of the push). In an engine they start where those of the
-    outer step before ended, relative to the answer (`warm_start`), so that few steps suffice. The adjoint of `Implicit`
-    is weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with |G(x_s, z) + s c / weight| in units of
+    Both solves go on from the answer, by the problem's own update (one that settles: with a constant step size, Adam
+    jitters around its goal at the scale of the push); x* too is solved for again with two_sided=False, as what it lacks
+    of rest would be multiplied by the weight. In an engine they start where those of the outer step before ended,
+    relative to the answer (`warm_start`), so that few steps suffice. The adjoint of `Implicit` is
+    weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with |G(x_s, z) + s c / weight| in units of
     |c| / weight as its residual.
 
     This is F2SA with the upper loss linearized at the answer, which is what makes it a response rule: it fits any
     problem of any graph. F2SA's own form, which adds the upper loss itself to the lower one, differs by O(1 / weight),
     as much as its error. Below a problem with `Exact` products it is refused, for there it would have to be
-    differentiated itself; `FiniteDifference` products above it are fine, and keep everything first-order.
+    differentiated itself; `FiniteDifference` products above it are fine, and keep everything first-order. The pushed
+    solves see the answers below move, so `partial=True` leaves nothing out here.
 
     Attributes:
         weight: The penalty on the lower objective: large, but rounding grows with it.
         steps: Most updates in each pushed solve.
         tol: Residual at which a pushed solve stops, and counts as converged.
-        two_sided: Push both ways: twice the solves, one order more, and a lower solve that was not finished cancels.
+        two_sided: Push both ways: one order more. If not, the solve without a push takes one gradient where the answer
+            is at rest.
         warm_start: See above.
         strict: Whether a pushed solve that does not converge raises `UnconvergedError` instead of a warning.
 
@@ -108,11 +111,9 @@ class Penalty(AbstractResponse):
 
     def _pushed(self, node: Node, trace: Trace, cotangent: Params, sign: float, adjoint: Params) -> _Pushed:
         """Solve with the objective tilted by sign * c / weight, by the problem's own update."""
-        if sign == 0.0:
-            return _Pushed(trace.end, 0.0, 0, True)
         record: _Record = trace.record
         force = scaled(sign / self.weight, cotangent)
-        unit = float(norm(force))
+        unit = float(norm(cotangent)) / self.weight
         point = replace(trace.end, params=axpy(-sign / self.weight, adjoint, trace.end.params))
         # A force below what rounding leaves of a gradient cannot be balanced any better.
         eps = max(torch.finfo(value.dtype).eps for value in cotangent.values())

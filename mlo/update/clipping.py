@@ -110,8 +110,8 @@ class Clipped(UpdateRule):
         return self._rule.penalty(params, others)
 
     def ingredients(self) -> set[str]:
-        """Return those of the update behind."""
-        return self._rule.ingredients()
+        """Return those of the update behind, and "Clipped"."""
+        return self._rule.ingredients() | {"Clipped"}
 
     def rests_elsewhere(self) -> str | None:
         """Return that of the update behind: a gradient of zero is never clipped."""

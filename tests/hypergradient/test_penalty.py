@@ -67,16 +67,19 @@ def test_pushed_solves_use_the_problems_own_update(nesterov):
     assert error(mlo.Penalty(1e3, steps=300, tol=1e-8), update=update) < 1e-5
 
 
-def test_from_both_sides_a_lower_solve_that_was_not_finished_cancels():
-    # Four steps leave the answer short of rest. Ten more from both sides drift alike; from one side, the drift stays.
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_a_lower_solve_that_was_not_finished_cancels(two_sided):
+    # Four steps leave the answer short of rest. Ten more of both solves drift alike.
     truth = mlo.hypergradient(graph(mlo.Implicit(mlo.Dense()), steps=4), of="x")
     with pytest.warns(mlo.UnconvergedWarning):
-        two, one = (
-            mlo.hypergradient(graph(mlo.Penalty(1e3, steps=10, tol=0.0, two_sided=sides), steps=4), of="x")
-            for sides in (True, False)
-        )
-    assert float((two - truth).norm()) < 0.3 * float(truth.norm())
-    assert float((one - truth).norm()) > 3 * float(truth.norm())
+        found = mlo.hypergradient(graph(mlo.Penalty(1e3, steps=10, tol=0.0, two_sided=two_sided), steps=4), of="x")
+    assert float((found - truth).norm()) < 0.3 * float(truth.norm())
+
+
+def test_from_one_side_an_answer_short_of_rest_is_brought_there():
+    # What it lacks of rest was multiplied by the weight, and counted as converged. Both take the same cotangent.
+    one, two = (mlo.hypergradient(graph(penalty(1e4, two_sided=s), steps=4), of="x") for s in (False, True))
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=0)
 
 
 def test_only_gradients_are_taken():

@@ -99,6 +99,20 @@ def test_more_than_one_step_is_refused():
         mlo.Engine(graph(mlo.SingleLoop(RHO), steps=3)).step()
 
 
+def test_an_update_that_holds_to_a_constant_is_refused():
+    # The proximal term is part of dG/dx; the adjoint of the loss alone is another one.
+    def learner(name, rule):
+        loss = lambda v, _: ((v[name] - v.x) ** 2).sum()  # noqa: E731
+        return mlo.Problem(name, loss, W, reads=["x"], update=torchopt.sgd(0.1), response=rule)
+
+    held = mlo.Proximal(1.0, step_size=0.1, anchor="cyclic")
+    learners = [learner("a", mlo.SingleLoop(RHO)), learner("b", mlo.Implicit())]
+    stages = mlo.interleave(learners, rounds=1, proximal=held, shared="")
+    top = mlo.Problem("x", lambda v, _: (v["b@1"] ** 2).sum(), X, reads=["b@1"], update=torchopt.sgd(XI))
+    with pytest.raises(mlo.GraphError, match=r"'a@1' cannot respond by SingleLoop: its update uses 'b@1'"):
+        mlo.Engine(mlo.ProblemGraph([top, *stages])).step()
+
+
 def test_an_update_that_rests_elsewhere_is_refused():
     with pytest.raises(mlo.GraphError, match="'w' cannot respond by SingleLoop: its update decays weights"):
         graph(mlo.SingleLoop(RHO), update=torchopt.sgd(0.1, weight_decay=0.1))
