@@ -12,7 +12,9 @@ from torch import Tensor
 from mlo.autodiff import cut, named_vjp
 from mlo.errors import LossError
 from mlo.graph import ProblemGraph
+from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.base import Evaluation
+from mlo.hypergradient.rest import restless
 from mlo.linear.base import LinearSolution
 from mlo.reads import check_reads, is_checked
 from mlo.update import State
@@ -27,12 +29,21 @@ class Tally:
     Attributes:
         gradients: Plain gradients of one loss.
         pullbacks: Pullbacks through one problem's answer.
+        restless: For each problem whose rule needs rest, the largest norm of the gradient at the end of a solve that
+            did not reach its tolerance.
         unconverged: For each problem, the linear solve with the largest residual among those that did not converge.
     """
 
     gradients: int = 0
     pullbacks: int = 0
     unconverged: dict[str, LinearSolution] = field(default_factory=dict)
+    restless: dict[str, float] = field(default_factory=dict)
+
+    def complaints(self) -> dict[tuple[str, str], str]:
+        """Return what to warn of, by kind and problem."""
+        found = {("rest", name): restless(name, slope) for name, slope in self.restless.items()}
+        adjoint = {("adjoint", name): unconverged(name, solution) for name, solution in self.unconverged.items()}
+        return found | adjoint
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from mlo.context import Context, Tally
 from mlo.errors import DataError, GraphError, MLOError, UnconvergedWarning
 from mlo.gradient import checked_gradient, checked_graph, recording
 from mlo.graph import ProblemGraph
-from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.base import Trace
 from mlo.linear.base import LinearSolution
 from mlo.problem import Problem
@@ -81,7 +80,7 @@ class Engine:
             self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
         self._adjoints: dict[str, Tensor] = {}
-        self._unconverged: dict[str, int] = {}
+        self._unconverged: dict[tuple[str, str], int] = {}
         self._feeds = {p.name: _Feed(p.name, p.batches) for p in graph.problems}
 
     @property
@@ -127,11 +126,11 @@ class Engine:
         return report
 
     def _warn(self, tally: Tally) -> None:
-        for name, solution in tally.unconverged.items():
-            times = self._unconverged[name] = self._unconverged.get(name, 0) + 1
+        for key, message in tally.complaints().items():
+            times = self._unconverged[key] = self._unconverged.get(key, 0) + 1
             if times == 10 ** (len(str(times)) - 1):
                 seen = f" (in {times} of {self.step_count} outer steps)"
-                warnings.warn(unconverged(name, solution) + seen, UnconvergedWarning, stacklevel=4)  # of step or run
+                warnings.warn(message + seen, UnconvergedWarning, stacklevel=4)  # of step or run
 
     def _step(self, tally: Tally) -> Report:
         context = self._context(tally)

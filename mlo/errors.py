@@ -40,11 +40,11 @@ class DivergenceError(MLOError, ArithmeticError):
 
 
 class UnconvergedError(DivergenceError):
-    """A linear solve did not converge, and that was asked to be an error."""
+    """A solve, of a problem or for its adjoint, did not converge, and that was asked to be an error."""
 
 
 class UnconvergedWarning(UserWarning):
-    """A linear solve did not converge; the message tells its residual."""
+    """A solve, of a problem or for its adjoint, did not converge; the message tells its residual."""
 
 
 class HypergradientMismatch(MLOError, AssertionError):

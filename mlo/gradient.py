@@ -15,7 +15,6 @@ import torch
 from mlo.context import Context
 from mlo.errors import DataError, DivergenceError, GraphError, LossError, UnconvergedWarning
 from mlo.graph import ProblemGraph
-from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.run import check_finite
 from mlo.problem import Problem
 from mlo.rng import preserved
@@ -57,15 +56,16 @@ def hypergradient(
         DataError: If a batch is needed and there is none.
         LossError: If a loss is not a scalar, or the objective does not depend on the variable.
         DivergenceError: If a loss or the derivative is not finite; the message names the problem.
-        UnconvergedError: If a linear solve did not converge and its rule is `strict`; otherwise it is warned of.
+        UnconvergedError: If a linear solve did not converge, or a solve did not reach its `tolerance` though its rule
+            needs it to, and that rule is `strict`; otherwise it is warned of.
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     with preserved(), recording():
         context = replace(prepared(graph, of, values or {}, batches or {}), partial=partial)
         solved = total_gradient(context, of, (of,))
         gradient = checked_gradient(context, of, solved)
-    for name, solution in context.tally.unconverged.items():
-        warnings.warn(unconverged(name, solution), UnconvergedWarning, stacklevel=2)
+    for message in context.tally.complaints().values():
+        warnings.warn(message, UnconvergedWarning, stacklevel=2)
     return graph[of].kind.structure(gradient)
 
 

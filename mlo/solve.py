@@ -121,6 +121,11 @@ class ProblemNode(Node):
         if worst is None or solution.residual > worst.residual:
             self.context.tally.unconverged[self.name] = solution
 
+    def note_restless(self, slope: float) -> None:
+        """Keep the largest slope of this problem."""
+        found = self.context.tally.restless
+        found[self.name] = max(slope, found.get(self.name, 0.0))
+
     @property
     def update_reads(self) -> tuple[str, ...]:
         """Return what the update rule reads."""

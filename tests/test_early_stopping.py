@@ -123,3 +123,22 @@ def test_a_tolerance_is_refused_where_the_update_does_not_rest_where_the_gradien
     # From the loss's minimum it would make no step, though the decay moves it on.
     with pytest.raises(mlo.GraphError, match=r"'w' cannot stop early: its update decays weights .* tolerance at 0"):
         graph(1e-6, response=rule, update=torchopt.sgd(0.1, weight_decay=1.0))
+
+
+@pytest.mark.parametrize("rule", [mlo.Implicit, mlo.FixedPoint, lambda **how: mlo.Penalty(1e3, steps=300, **how)])
+def test_a_solve_that_misses_its_tolerance_is_said_or_an_error(rule):
+    with pytest.warns(mlo.UnconvergedWarning, match=r"problem 'w': its solve has not reached its tolerance: .* is \d"):
+        mlo.hypergradient(graph(1e-8, steps=3, response=rule()), of="x")
+    with pytest.raises(mlo.UnconvergedError, match="problem 'w': its solve has not reached its tolerance"):
+        mlo.hypergradient(graph(1e-8, steps=3, response=rule(strict=True)), of="x")
+
+
+def test_the_last_step_may_be_the_one_that_gets_there():
+    made = mlo.Engine(graph(1e-3)).step().steps["w"]
+    assert mlo.Engine(graph(1e-3, steps=made)).step().steps["w"] == made  # and no warning
+    with pytest.warns(mlo.UnconvergedWarning, match=r"in 1 of 1 outer steps"):
+        mlo.Engine(graph(1e-3, steps=made - 1)).step()
+
+
+def test_first_order_answers_need_no_rest():
+    assert mlo.Engine(graph(1e-8, steps=3, response=mlo.FirstOrder())).step().steps == {"w": 3}

@@ -56,6 +56,7 @@ class Trace:
         losses: The loss at each evaluation: one before each step, and one more if the solve stopped early.
         gradient_norm: Norm of the last gradient, None if there was none.
         steps: How many updates were made.
+        slope: The norm of the gradient (of loss and penalty) at the end, None if nothing asked for it.
         record: What this rule needs for its pullback; nobody else looks inside.
     """
 
@@ -65,6 +66,7 @@ class Trace:
     gradient_norm: Tensor | None
     steps: int
     record: Any = None
+    slope: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ class Node(ABC):
     @abstractmethod
     def note(self, solution: LinearSolution) -> None:
         """Remember a linear solve that did not converge, for the warning at the end."""
+
+    @abstractmethod
+    def note_restless(self, slope: float) -> None:
+        """Remember a solve that ended above its tolerance, where the gradient has norm `slope`."""
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 from mlo.autodiff import cut
 from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.rest import check_rest
 from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import own_gradient, run
 from mlo.hypergradient.system import System
@@ -43,7 +44,8 @@ class FixedPoint(AbstractResponse):
         solver: How the linear system is solved; it has to do without symmetry. `Neumann(step_size=1.0)` equals
             backpropagation through further steps at the fixed point.
         warm_start: Whether an engine starts each linear solve from the solution of the outer step before.
-        strict: Whether a linear solve that does not converge raises `UnconvergedError` instead of a warning.
+        strict: Whether a solve that does not converge (the linear one, or one that misses the problem's tolerance)
+            raises `UnconvergedError` instead of a warning.
 
     Source: Efficient and Modular Implicit Differentiation (Blondel et al., 2022), section 2.1, equation 3.
     """
@@ -62,6 +64,7 @@ class FixedPoint(AbstractResponse):
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Run the optimizer, then, if asked to, tie its end to the inputs as the fixed point that it stands for."""
         trace = run(node)
+        check_rest(node, trace, strict=self.strict)
         others = node.read()
         split = None if differentiable else node.partial(trace.end, others)
         system = _Rest(node if split is None else split[1], trace.end, others)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.rest import check_rest
 from mlo.hypergradient.root import attach_root, root_vjp
 from mlo.hypergradient.run import filled, own_gradient, run
 from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
@@ -34,7 +35,8 @@ class Implicit(AbstractResponse):
             gradient.
         product: How products with the derivatives of G are taken.
         warm_start: Whether an engine starts each linear solve from the solution of the outer step before.
-        strict: Whether a linear solve that does not converge raises `UnconvergedError` instead of a warning.
+        strict: Whether a solve that does not converge (the linear one, or one that misses the problem's tolerance)
+            raises `UnconvergedError` instead of a warning.
 
     Source: Meta-Learning with Implicit Gradients (Rajeswaran et al., 2019), equation 6; Optimizing Millions of
     Hyperparameters by Implicit Differentiation (Lorraine, Vicol, Duvenaud, 2020), theorem 1.
@@ -56,6 +58,7 @@ class Implicit(AbstractResponse):
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
         """Run the optimizer, then, if asked to, tie its end to the inputs as the root that it stands for."""
         trace = run(node)
+        check_rest(node, trace, strict=self.strict)
         others = node.read()
         split = None if differentiable else node.partial(trace.end, others)
         system = _Stationarity(node if split is None else split[1], trace.end, others)

@@ -13,6 +13,7 @@ from mlo.checks import check_count, check_positive, check_tol
 from mlo.errors import DivergenceError, GraphError
 from mlo.hypergradient.adjoint import check_converged, spoilt_cotangent
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.rest import check_rest
 from mlo.hypergradient.run import advance, filled, own_gradient, run
 from mlo.linear.base import LinearSolution
 from mlo.rng import RandomState, replayed
@@ -83,7 +84,9 @@ class Penalty(AbstractResponse):
             cure = "give the problems above it mlo.FiniteDifference() products, or this one mlo.Implicit()"
             raise GraphError(f"problem {node.name!r} cannot respond by Penalty inside an exact product: {cure}")
         others = {name: detach(value) for name, value in node.read().items()}
-        return replace(run(node), record=_Record(others, RandomState.capture()))
+        trace = run(node)
+        check_rest(node, trace, strict=self.strict)
+        return replace(trace, record=_Record(others, RandomState.capture()))
 
     def differences(self, below: int) -> int:
         """Return one more than in the gradient."""

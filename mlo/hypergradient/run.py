@@ -13,19 +13,24 @@ from mlo.vector import Params, Values, detach, norm, not_finite, zeros_like
 
 
 def run(node: Node) -> Trace:
-    """Make the node's steps from its start, without history; stop early where its tolerance says so."""
+    """Make the node's steps from its start, without history; stop early where its tolerance says so.
+
+    With a tolerance, the gradient is looked at once more after the last step, to tell whether it is small by then.
+    """
     others: Values = {name: detach(value) for name, value in node.read().items()}
-    point, losses, size, steps = node.start(), [], None, 0
-    while steps < node.steps:
+    point, losses, size, slope, steps = node.start(), [], None, None, 0
+    while steps < node.steps or (node.tolerance and node.steps):
         seen = node.gradient(point, others, (node.name,))
         gradient = own_gradient(seen, node)
         losses.append(seen.loss)
         size = norm(gradient)
-        if node.tolerance and float(node.slope(point.params, gradient, others)) <= node.tolerance:
-            break
+        if node.tolerance:
+            slope = float(node.slope(point.params, gradient, others))
+            if slope <= node.tolerance or steps == node.steps:
+                break
         point = advance(node, point, gradient, others, seen.buffers)
         steps += 1
-    return Trace(point.params, point, tuple(losses), size, steps)
+    return Trace(point.params, point, tuple(losses), size, steps, slope=slope)
 
 
 def check_finite(name: str, trace: Trace) -> None:
