@@ -118,19 +118,18 @@ class Engine:
         tally = Tally()
         try:
             with recording():
-                report = self._step(tally)
+                return self._step(tally)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
             raise
-        self._warn(tally)
-        return report
 
     def _warn(self, tally: Tally) -> None:
+        """Warn at the 1st, the 10th, ... time; before anything is kept, for a warning may be an error to the user."""
         for key, message in tally.complaints().items():
             times = self._unconverged[key] = self._unconverged.get(key, 0) + 1
             if times == 10 ** (len(str(times)) - 1):
-                seen = f" (in {times} of {self.step_count} outer steps)"
-                warnings.warn(message + seen, UnconvergedWarning, stacklevel=4)  # of step or run
+                seen = f" (in {times} of {self.step_count + 1} outer steps)"
+                warnings.warn(message + seen, UnconvergedWarning, stacklevel=5)  # of step or run
 
     def _step(self, tally: Tally) -> Report:
         context = self._context(tally)
@@ -141,6 +140,7 @@ class Engine:
         context = replace(context, states={**context.states, self._top.name: top[1]})
         responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
         traces |= responders
+        self._warn(tally)
         self._commit(top[0], top[1], solved.seen.buffers, traces)
         self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
         return self._report(solved.seen.loss, gradient, traces, solved.solutions, tally)

@@ -121,3 +121,13 @@ def test_a_nested_solve_that_did_not_converge_is_seen_too():
     ]
     with pytest.warns(mlo.UnconvergedWarning, match="problem 'l'"):
         mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+
+
+def test_a_step_whose_warning_is_made_an_error_is_not_made():
+    engine = mlo.Engine(graph(few()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(mlo.UnconvergedWarning):
+            engine.step()
+    assert engine.step_count == 0
+    assert torch.equal(engine.values["w"], torch.zeros(N, dtype=F64))
