@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ class Engine:
             ConfigError: If `steps` is not a whole number >= 0.
         """
         check_count("Engine.run", "steps", steps, least=0)
-        return (self._made() for _ in range(steps))
+        return (self.step() for _ in range(steps))
 
     def step(self) -> Report:
         """Make one outer step.
@@ -112,9 +113,6 @@ class Engine:
             LossError: If a loss is not a scalar.
             DivergenceError: If a loss, an answer or the hypergradient is not finite.
         """
-        return self._made()
-
-    def _made(self) -> Report:
         tally = Tally()
         try:
             with recording():
@@ -129,7 +127,7 @@ class Engine:
             times = self._unconverged[key] = self._unconverged.get(key, 0) + 1
             if times == 10 ** (len(str(times)) - 1):
                 seen = f" (in {times} of {self.step_count + 1} outer steps)"
-                warnings.warn(message + seen, UnconvergedWarning, stacklevel=5)  # of step or run
+                warnings.warn(message + seen, UnconvergedWarning, stacklevel=_levels_to_the_caller())
 
     def _step(self, tally: Tally) -> Report:
         context = self._context(tally)
@@ -208,6 +206,14 @@ class _Feed:
             cure = "declare something that can be read again, such as a list or a DataLoader"
             raise DataError(f"problem {self._name!r}: its batches are used up: {cure}")
         raise DataError(f"problem {self._name!r}: its batches are empty")
+
+
+def _levels_to_the_caller() -> int:
+    """Return how far above the function that calls this one the nearest line outside of this file is."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def _trainable_top(graph: ProblemGraph) -> Problem:

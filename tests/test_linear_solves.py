@@ -131,3 +131,10 @@ def test_a_step_whose_warning_is_made_an_error_is_not_made():
             engine.step()
     assert engine.step_count == 0
     assert torch.equal(engine.values["w"], torch.zeros(N, dtype=F64))
+
+
+@pytest.mark.parametrize("advance", [lambda it: it.step(), lambda it: list(it.run(1))], ids=["step", "run"])
+def test_an_engines_warning_points_at_the_caller(advance):
+    with pytest.warns(mlo.UnconvergedWarning) as seen:
+        advance(mlo.Engine(graph(few())))
+    assert [item.filename for item in seen] == [__file__]
