@@ -84,6 +84,8 @@ class SingleLoop(AbstractResponse):
             raise GraphError(f"{what} here: {cause}; {cure}")
         if node.steps != 1:
             raise GraphError(f"{what} with steps={node.steps}: it makes one step in each outer step, so give steps=1")
+        if node.tolerance:
+            raise GraphError(f"{what} with a tolerance: its one step is never left out, so give tolerance=0")
         # A proximal term is part of dG/dx, whether what it holds to is an answer or a constant.
         for read in (*node.update_reads, *node.update_remembers):
             raise GraphError(f"{what}: its update uses {read!r}; only a loss may read here, so use mlo.Implicit()")

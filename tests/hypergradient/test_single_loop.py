@@ -30,8 +30,8 @@ def validate(w, x, target):
 
 def graph(rule, *, steps=1, lower=LOWER, upper=UPPER, **more):
     top = mlo.Problem("x", lambda v, b: validate(v.w, v.x, b), X, reads=["w"], update=torchopt.sgd(XI), batches=upper)
-    low = mlo.Problem("w", lambda v, b: fit(v.w, v.x, b), W, reads=["x"], update=more.pop("update", torchopt.sgd(ETA)),
-                      steps=steps, response=rule, batches=lower)  # fmt: skip
+    how = {"update": torchopt.sgd(ETA), "steps": steps, "response": rule, "batches": lower, **more}
+    low = mlo.Problem("w", lambda v, b: fit(v.w, v.x, b), W, reads=["x"], **how)
     return mlo.ProblemGraph([top, low])
 
 
@@ -111,6 +111,11 @@ def test_an_update_that_holds_to_a_constant_is_refused():
     top = mlo.Problem("x", lambda v, _: (v["b@1"] ** 2).sum(), X, reads=["b@1"], update=torchopt.sgd(XI))
     with pytest.raises(mlo.GraphError, match=r"'a@1' cannot respond by SingleLoop: its update uses 'b@1'"):
         mlo.Engine(mlo.ProblemGraph([top, *stages])).step()
+
+
+def test_a_tolerance_is_refused():
+    with pytest.raises(mlo.GraphError, match="'w' cannot respond by SingleLoop with a tolerance"):
+        mlo.Engine(graph(mlo.SingleLoop(RHO), tolerance=1e-3)).step()
 
 
 def test_an_update_that_rests_elsewhere_is_refused():
