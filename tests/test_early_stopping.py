@@ -63,7 +63,7 @@ def test_a_solve_that_is_at_rest_makes_no_step_and_still_responds():
 
 def test_nesting_no_longer_pays_for_steps_that_do_nothing():
     def middle(v, batch):
-        return ((v.m - v.l) ** 2).sum() + (v.m**2).sum()
+        return ((v.m - 2 * v.l) ** 2).sum() + (v.m**2).sum()
 
     def deep(v, batch):
         return ((v.l - v.m - v.x) ** 2).sum()
@@ -80,6 +80,8 @@ def test_nesting_no_longer_pays_for_steps_that_do_nothing():
         return engine.step()
 
     full, early = total(0.0), total(1e-9)
+    # l = m + x, m = -x: dF/dx = -2 (m - 3) = 8 in each of two entries.
+    assert full.norms["x"] == pytest.approx(8 * 2**0.5, rel=1e-9)
     assert early.norms["x"] == pytest.approx(full.norms["x"], rel=1e-7)
     assert full.gradients > 60 * 60
     assert early.gradients < full.gradients / 3
