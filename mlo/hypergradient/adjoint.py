@@ -68,8 +68,8 @@ def unconverged(name: str, solution: LinearSolution) -> str:
     """Return what to tell of a linear solve for problem `name` that did not converge."""
     return (
         f"problem {name!r}: the adjoint solve of its response has not converged: {_figures(solution)}; a hypergradient "
-        "through it is off by about as much: give it more steps, or a larger tol; where that does not help, curvature (a "
-        "ridge term in the loss, or mlo.Damped around a solver), or another solver or rule"
+        "through it is off by about as much: give it more steps, or a larger tol; where that does not help, curvature "
+        "(a ridge term in the loss, or mlo.Damped around a solver), or another solver or rule"
     )
 
 
