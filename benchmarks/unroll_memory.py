@@ -1,7 +1,8 @@
 """Peak memory and time of one hypergradient through T steps, for each choice of what `Unroll` keeps of them.
 
-    python benchmarks/unroll_memory.py                        a few minutes on one core
+    python benchmarks/unroll_memory.py                        some ten minutes on one core
     python benchmarks/unroll_memory.py --device cuda --width 1024 --batch 256
+    python benchmarks/memory_page.py unroll_memory.json      puts the result into docs/memory.md
 
 The lower problem trains a network by SGD with momentum on one batch; the upper variable is a log-decay for each layer.
 
