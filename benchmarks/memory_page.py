@@ -18,11 +18,12 @@ def measured(found):
     head = ["| T | | peak, MB | over 30 recorded steps | time over `Record` | difference from `Record` |"]
     rows = [row(steps, name, cell, unit) for steps, cells in found["table"].items() for name, cell in cells.items()]
     bounds, grown = found["bounds"], {name: size / 1e6 for name, size in found["process"].items()}
+    recorded, thousand, again = (f"{grown[name]:,.0f} MB" for name in ("Record 30", "Record 1000", "Recompute 1000"))
     text = (
         f"A thousand recomputed steps thus take {bounds['memory']:.2f} times the memory of thirty recorded ones, and "
-        f"{bounds['time']:.2f} times the\ntime of a thousand recorded ones. With all that the allocator holds, a "
-        f"process grew by {grown['Record 30']:,.0f} MB for\nthirty recorded steps, by {grown['Record 1000']:,.0f} MB for a "
-        f"thousand, and by {grown['Recompute 1000']:,.0f} MB for a thousand recomputed ones."
+        f"{bounds['time']:.2f} times the\ntime of a thousand recorded ones. With all that the allocator holds, a process "
+        f"grew by {recorded} for\nthirty recorded steps, by {thousand} for a thousand, and by {again} for a thousand "
+        "recomputed ones."
     )
     return "\n".join([*head, "|---|---|---|---|---|---|", *rows, "", text])
 
