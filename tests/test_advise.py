@@ -54,6 +54,14 @@ def test_a_declared_implicit_rule_is_measured_against_the_derivative_at_rest():
     assert "declared steps of w, unrolled" in steps.reference
 
 
+RESTING = [mlo.Implicit(), mlo.FixedPoint(), mlo.Penalty(1e3), mlo.SingleLoop(0.1)]
+
+
+@pytest.mark.parametrize("rule", RESTING, ids=lambda rule: type(rule).__name__)
+def test_every_rule_that_takes_its_answer_to_be_at_rest_is_measured_there(rule):
+    assert mlo.advise(graph(rule, steps=1), of="x", candidates=[], rounds=1).reference.startswith("w at rest")
+
+
 def test_the_fastest_that_is_accurate_enough_is_recommended():
     def row(rule, seconds, error, **more):
         return mlo.Measurement(rule, seconds=seconds, error=error, **more)

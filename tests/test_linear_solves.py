@@ -1,12 +1,16 @@
 """Linear solves inside an engine: where they start, and what happens when they do not converge."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 import torchopt
 
 import mlo
+from mlo.gradient import prepared
+from mlo.linear.base import LinearSolution
+from mlo.solve import ProblemNode
 
 F64 = torch.float64
 N = 40
@@ -138,3 +142,27 @@ def test_an_engines_warning_points_at_the_caller(advance):
     with pytest.warns(mlo.UnconvergedWarning) as seen:
         advance(mlo.Engine(graph(few())))
     assert [item.filename for item in seen] == [__file__]
+
+
+@pytest.mark.parametrize("order", [(0.1, 0.5, 0.2), (0.5, 0.1), (0.1, 0.5)], ids=str)
+def test_of_many_solves_the_worst_is_told(order):
+    node = ProblemNode(prepared(graph(few()), "x", {}, {}), "w")
+    for size in order:
+        node.note(LinearSolution(torch.zeros(N), size, 2, False, 1.0))
+        node.note_restless(size)
+    tally = node.context.tally
+    assert tally.unconverged["w"].residual == 0.5
+    assert tally.restless == {"w": 0.5}
+
+
+def test_a_problem_with_two_complaints_has_two_warnings():
+    made = graph(few())
+    engine = mlo.Engine(mlo.ProblemGraph([made["x"], replace(made["w"], tolerance=1e-9)]))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        engine.step()
+    told = sorted(str(item.message) for item in seen)
+    assert len(told) == 2
+    assert told[0].startswith("problem 'w': its solve has not reached its tolerance")
+    assert told[1].startswith("problem 'w': the adjoint solve of its response has not converged")
+    assert all(message.endswith("(in 1 of 1 outer steps)") for message in told)
