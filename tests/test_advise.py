@@ -73,6 +73,7 @@ def test_the_fastest_that_is_accurate_enough_is_recommended():
     assert none.recommended is None
     assert "recommended: none" in str(none)
     assert "wrong is nearest (5.0e-01)" in str(none)
+    assert "for no rule has a hypergradient here" in str(mlo.Advice("x", table[3:], "", tolerance=0.05))
 
 
 def test_every_kind_of_rule_is_tried_and_a_refusal_is_a_row():

@@ -46,6 +46,13 @@ def test_a_direction_without_curvature_fails_under_cg_and_not_under_dense():
         found(mlo.CG())
 
 
+def test_a_solve_that_diverged_is_blamed_before_its_adjoint():
+    # 300 times further at each step: the adjoint of what is not finite fails too, and says less.
+    graph = bilevel(steep, lambda v, b: (v.w - 3) ** 2, mlo.Implicit(), update=torchopt.sgd(10.0))
+    with pytest.raises(mlo.DivergenceError, match=r"the loss of problem 'w' is (inf|nan) at step \d+ of its solve"):
+        mlo.hypergradient(graph, of="a")
+
+
 @pytest.mark.parametrize("epsilon", [1e-20, 1e-16])
 def test_a_difference_below_rounding_is_refused(epsilon):
     rule = mlo.Unroll(product=mlo.FiniteDifference(epsilon))

@@ -79,7 +79,7 @@ def few(**more):
 
 
 def test_a_solve_that_did_not_converge_is_warned_of_with_its_residual():
-    told = r"problem 'w': .* relative residual [0-9.e+-]+ after 2 steps"
+    told = r"problem 'w': .* relative residual [0-9.e+-]+ after 2 steps, smallest curvature \d"
     with pytest.warns(mlo.UnconvergedWarning, match=told) as seen:
         mlo.hypergradient(graph(few()), of="x")
     assert len(seen) == 1
@@ -107,7 +107,11 @@ def test_an_engine_says_it_at_the_1st_the_10th_and_the_100th_time():
     assert told[1].endswith("(in 10 of 10 outer steps)")
 
 
-def test_a_nested_solve_that_did_not_converge_is_seen_too():
+STOPPED = {"stationary": few, "fixed point": lambda **more: mlo.FixedPoint(mlo.GMRES(max_steps=2), **more)}
+
+
+@pytest.mark.parametrize("rule", STOPPED.values(), ids=STOPPED.keys())
+def test_a_nested_solve_that_did_not_converge_is_seen_too(rule):
     """The deep problem's adjoint is solved inside the middle one's condition: by autograd, far from any report."""
 
     def deep(v, batch):
@@ -118,13 +122,19 @@ def test_a_nested_solve_that_did_not_converge_is_seen_too():
 
     one = torch.ones(N, dtype=F64)
     low = {"update": torchopt.sgd(0.009), "steps": 2}
-    problems = [
-        mlo.Problem("x", lambda v, _: ((v.m - 1) ** 2).sum(), one, reads=["m"], update=torchopt.sgd(0.1)),
-        mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), **low),
-        mlo.Problem("l", deep, one, reads=["m", "x"], response=few(), **low),
-    ]
+
+    def found(response):
+        problems = [
+            mlo.Problem("x", lambda v, _: ((v.m - 1) ** 2).sum(), one, reads=["m"], update=torchopt.sgd(0.1)),
+            mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), **low),
+            mlo.Problem("l", deep, one, reads=["m", "x"], response=response, **low),
+        ]
+        return mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+
     with pytest.warns(mlo.UnconvergedWarning, match="problem 'l'"):
-        mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+        found(rule())
+    with pytest.raises(mlo.UnconvergedError, match="problem 'l'"):
+        found(rule(strict=True))
 
 
 def test_a_step_whose_warning_is_made_an_error_is_not_made():

@@ -37,6 +37,29 @@ def test_both_pushed_solves_and_both_gradients_see_one_dropout_mask():
     torch.testing.assert_close(found(penalty(1e2)), expected, rtol=1e-7, atol=1e-7)
 
 
+class Counts(torch.nn.Module):
+    """A module whose output depends on how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(8, dtype=F64))
+        self.register_buffer("calls", torch.tensor(0.0, dtype=F64))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return self.weight - self.calls * x
+
+
+def test_a_pushed_solve_keeps_the_buffers_of_the_answer():
+    def found(rule):
+        low = mlo.Problem("net", lambda v, _: (v.net(v.x) ** 2).sum() / 2, Counts(), reads=["x"],
+                          update=torchopt.sgd(0.3), steps=3, response=rule)  # fmt: skip
+        top = mlo.Problem("x", lambda v, _: ((v.net.params["weight"] - 1) ** 2).sum(), X, reads=["net"])
+        return mlo.hypergradient(mlo.ProblemGraph([top, low]), of="x")
+
+    torch.testing.assert_close(found(penalty(1e2)), found(mlo.Implicit(mlo.Dense())), rtol=1e-7, atol=1e-7)
+
+
 def test_under_a_proximal_term_it_equals_implicit_differentiation():
     # The second stage rests where loss and term balance, and reads the first through the term alone.
     def learner(name, weight, rule):

@@ -140,6 +140,20 @@ def test_an_update_that_rests_elsewhere_is_refused():
         graph(mlo.SingleLoop(RHO), update=torchopt.sgd(0.1, weight_decay=0.1))
 
 
+def test_buffers_go_on_with_its_steps():
+    net = torch.nn.BatchNorm1d(2).double()
+    rows = torch.tensor([[1.0, 2.0], [3.0, 8.0]], dtype=F64)
+    top = mlo.Problem("x", lambda v, _: sum((p**2).sum() for p in v.net.params.values()) + v.x.sum(), X, reads=["net"],
+                      update=torchopt.sgd(XI))  # fmt: skip
+    low = mlo.Problem("net", lambda v, _: ((v.net(rows) - v.x) ** 2).sum(), net, reads=["x"],
+                      update=torchopt.sgd(0.01), response=mlo.SingleLoop(RHO))  # fmt: skip
+    engine = mlo.Engine(mlo.ProblemGraph([top, low]))
+    list(engine.run(3))
+    # A running mean by 0.1: three looks at the same rows.
+    expected = rows.mean(0) * (1 - 0.9**3)
+    torch.testing.assert_close(engine.export("net").running_mean, expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("inf"), float("nan"), True])
 def test_settings_are_checked(bad):
     with pytest.raises(mlo.ConfigError, match="SingleLoop: step_size must be positive and finite"):
