@@ -1,5 +1,7 @@
 """The advisor: its figures against what they claim to measure, its recommendation, and what it leaves alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchopt
@@ -60,6 +62,14 @@ RESTING = [mlo.Implicit(), mlo.FixedPoint(), mlo.Penalty(1e3), mlo.SingleLoop(0.
 @pytest.mark.parametrize("rule", RESTING, ids=lambda rule: type(rule).__name__)
 def test_every_rule_that_takes_its_answer_to_be_at_rest_is_measured_there(rule):
     assert mlo.advise(graph(rule, steps=1), of="x", candidates=[], rounds=1).reference.startswith("w at rest")
+
+
+def test_candidates_that_cannot_stop_early_make_the_declared_steps():
+    made = graph(mlo.Implicit(), steps=200)
+    early = mlo.ProblemGraph([made["x"], replace(made["w"], tolerance=1e-8)])
+    advice = mlo.advise(early, of="x", candidates=[mlo.Unroll()], rounds=1)
+    assert advice.rows[1].error < 1e-6
+    assert advice.rows[1].gradients == 200 + 1
 
 
 def test_the_fastest_that_is_accurate_enough_is_recommended():

@@ -61,6 +61,13 @@ def test_a_difference_below_rounding_is_refused(epsilon):
         mlo.hypergradient(graph, of="a")
 
 
+def test_a_value_that_is_taken_as_it_stands_may_have_an_update_that_would_rest_elsewhere():
+    # w is where its loss vanishes, and no decay moves it from there: 2 (w - 3) = -4.
+    decayed = torchopt.sgd(0.1, weight_decay=0.1)
+    graph = bilevel(steep, lambda v, b: (v.w - 3) ** 2, mlo.Implicit(), start=1.0, update=decayed, steps=0)
+    assert float(mlo.hypergradient(graph, of="a")) == pytest.approx(-4, rel=1e-12)
+
+
 def test_an_infinite_difference_is_refused():
     with pytest.raises(mlo.ConfigError, match="positive and finite"):
         mlo.FiniteDifference(float("inf"))
