@@ -1,5 +1,7 @@
 """The advisor: its figures against what they claim to measure, its recommendation, and what it leaves alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchopt
@@ -54,6 +56,22 @@ def test_a_declared_implicit_rule_is_measured_against_the_derivative_at_rest():
     assert "declared steps of w, unrolled" in steps.reference
 
 
+RESTING = [mlo.Implicit(), mlo.FixedPoint(), mlo.Penalty(1e3), mlo.SingleLoop(0.1)]
+
+
+@pytest.mark.parametrize("rule", RESTING, ids=lambda rule: type(rule).__name__)
+def test_every_rule_that_takes_its_answer_to_be_at_rest_is_measured_there(rule):
+    assert mlo.advise(graph(rule, steps=1), of="x", candidates=[], rounds=1).reference.startswith("w at rest")
+
+
+def test_candidates_that_cannot_stop_early_make_the_declared_steps():
+    made = graph(mlo.Implicit(), steps=200)
+    early = mlo.ProblemGraph([made["x"], replace(made["w"], tolerance=1e-8)])
+    advice = mlo.advise(early, of="x", candidates=[mlo.Unroll()], rounds=1)
+    assert advice.rows[1].error < 1e-6
+    assert advice.rows[1].gradients == 200 + 1
+
+
 def test_the_fastest_that_is_accurate_enough_is_recommended():
     def row(rule, seconds, error, **more):
         return mlo.Measurement(rule, seconds=seconds, error=error, **more)
@@ -65,6 +83,7 @@ def test_the_fastest_that_is_accurate_enough_is_recommended():
     assert none.recommended is None
     assert "recommended: none" in str(none)
     assert "wrong is nearest (5.0e-01)" in str(none)
+    assert "for no rule has a hypergradient here" in str(mlo.Advice("x", table[3:], "", tolerance=0.05))
 
 
 def test_every_kind_of_rule_is_tried_and_a_refusal_is_a_row():

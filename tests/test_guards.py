@@ -46,12 +46,26 @@ def test_a_direction_without_curvature_fails_under_cg_and_not_under_dense():
         found(mlo.CG())
 
 
+def test_a_solve_that_diverged_is_blamed_before_its_adjoint():
+    # 300 times further at each step: the adjoint of what is not finite fails too, and says less.
+    graph = bilevel(steep, lambda v, b: (v.w - 3) ** 2, mlo.Implicit(), update=torchopt.sgd(10.0))
+    with pytest.raises(mlo.DivergenceError, match=r"the loss of problem 'w' is (inf|nan) at step \d+ of its solve"):
+        mlo.hypergradient(graph, of="a")
+
+
 @pytest.mark.parametrize("epsilon", [1e-20, 1e-16])
 def test_a_difference_below_rounding_is_refused(epsilon):
     rule = mlo.Unroll(product=mlo.FiniteDifference(epsilon))
     graph = bilevel(steep, lambda v, b: v.w**2, rule, start=1.0, steps=1)
     with pytest.raises(mlo.ConfigError, match=r"problem 'w': FiniteDifference.* lost in rounding.* take at least"):
         mlo.hypergradient(graph, of="a")
+
+
+def test_a_value_that_is_taken_as_it_stands_may_have_an_update_that_would_rest_elsewhere():
+    # w is where its loss vanishes, and no decay moves it from there: 2 (w - 3) = -4.
+    decayed = torchopt.sgd(0.1, weight_decay=0.1)
+    graph = bilevel(steep, lambda v, b: (v.w - 3) ** 2, mlo.Implicit(), start=1.0, update=decayed, steps=0)
+    assert float(mlo.hypergradient(graph, of="a")) == pytest.approx(-4, rel=1e-12)
 
 
 def test_an_infinite_difference_is_refused():

@@ -1,12 +1,16 @@
 """Linear solves inside an engine: where they start, and what happens when they do not converge."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 import torchopt
 
 import mlo
+from mlo.gradient import prepared
+from mlo.linear.base import LinearSolution
+from mlo.solve import ProblemNode
 
 F64 = torch.float64
 N = 40
@@ -75,7 +79,7 @@ def few(**more):
 
 
 def test_a_solve_that_did_not_converge_is_warned_of_with_its_residual():
-    told = r"problem 'w': .* relative residual [0-9.e+-]+ after 2 steps"
+    told = r"problem 'w': .* relative residual [0-9.e+-]+ after 2 steps, smallest curvature \d"
     with pytest.warns(mlo.UnconvergedWarning, match=told) as seen:
         mlo.hypergradient(graph(few()), of="x")
     assert len(seen) == 1
@@ -103,7 +107,11 @@ def test_an_engine_says_it_at_the_1st_the_10th_and_the_100th_time():
     assert told[1].endswith("(in 10 of 10 outer steps)")
 
 
-def test_a_nested_solve_that_did_not_converge_is_seen_too():
+STOPPED = {"stationary": few, "fixed point": lambda **more: mlo.FixedPoint(mlo.GMRES(max_steps=2), **more)}
+
+
+@pytest.mark.parametrize("rule", STOPPED.values(), ids=STOPPED.keys())
+def test_a_nested_solve_that_did_not_converge_is_seen_too(rule):
     """The deep problem's adjoint is solved inside the middle one's condition: by autograd, far from any report."""
 
     def deep(v, batch):
@@ -114,13 +122,19 @@ def test_a_nested_solve_that_did_not_converge_is_seen_too():
 
     one = torch.ones(N, dtype=F64)
     low = {"update": torchopt.sgd(0.009), "steps": 2}
-    problems = [
-        mlo.Problem("x", lambda v, _: ((v.m - 1) ** 2).sum(), one, reads=["m"], update=torchopt.sgd(0.1)),
-        mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), **low),
-        mlo.Problem("l", deep, one, reads=["m", "x"], response=few(), **low),
-    ]
+
+    def found(response):
+        problems = [
+            mlo.Problem("x", lambda v, _: ((v.m - 1) ** 2).sum(), one, reads=["m"], update=torchopt.sgd(0.1)),
+            mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), **low),
+            mlo.Problem("l", deep, one, reads=["m", "x"], response=response, **low),
+        ]
+        return mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+
     with pytest.warns(mlo.UnconvergedWarning, match="problem 'l'"):
-        mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+        found(rule())
+    with pytest.raises(mlo.UnconvergedError, match="problem 'l'"):
+        found(rule(strict=True))
 
 
 def test_a_step_whose_warning_is_made_an_error_is_not_made():
@@ -138,3 +152,27 @@ def test_an_engines_warning_points_at_the_caller(advance):
     with pytest.warns(mlo.UnconvergedWarning) as seen:
         advance(mlo.Engine(graph(few())))
     assert [item.filename for item in seen] == [__file__]
+
+
+@pytest.mark.parametrize("order", [(0.1, 0.5, 0.2), (0.5, 0.1), (0.1, 0.5)], ids=str)
+def test_of_many_solves_the_worst_is_told(order):
+    node = ProblemNode(prepared(graph(few()), "x", {}, {}), "w")
+    for size in order:
+        node.note(LinearSolution(torch.zeros(N), size, 2, False, 1.0))
+        node.note_restless(size)
+    tally = node.context.tally
+    assert tally.unconverged["w"].residual == 0.5
+    assert tally.restless == {"w": 0.5}
+
+
+def test_a_problem_with_two_complaints_has_two_warnings():
+    made = graph(few())
+    engine = mlo.Engine(mlo.ProblemGraph([made["x"], replace(made["w"], tolerance=1e-9)]))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        engine.step()
+    told = sorted(str(item.message) for item in seen)
+    assert len(told) == 2
+    assert told[0].startswith("problem 'w': its solve has not reached its tolerance")
+    assert told[1].startswith("problem 'w': the adjoint solve of its response has not converged")
+    assert all(message.endswith("(in 1 of 1 outer steps)") for message in told)

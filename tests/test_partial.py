@@ -103,7 +103,10 @@ def nested(rule, steps=40, direct=0.0):
     )
 
 
-@pytest.mark.parametrize("rule", [DENSE, DENSE_FD, mlo.Implicit()], ids=["dense", "differences", "cg"])
+RESTING = {"dense": DENSE, "differences": DENSE_FD, "cg": mlo.Implicit(), "fixed": mlo.FixedPoint(mlo.Dense())}
+
+
+@pytest.mark.parametrize("rule", RESTING.values(), ids=RESTING.keys())
 def test_what_partial_leaves_out_when_problems_nest(rule):
     # What other libraries give here: the middle problem reads u through the answer of the deepest one alone.
     graph = nested(rule)
@@ -116,10 +119,11 @@ def test_what_partial_leaves_out_when_problems_nest(rule):
     assert float(mlo.hypergradient(graph, of="u", partial=True)) == 1.0
 
 
-def test_partial_unrolling_moves_by_the_total_gradient_and_differentiates_the_partial_one():
+@pytest.mark.parametrize("product", [mlo.Exact(), mlo.FiniteDifference()], ids=["exact", "differences"])
+def test_partial_unrolling_moves_by_the_total_gradient_and_differentiates_the_partial_one(product):
     # T steps m <- m - s (m + l(m) - 1), l(m) = m + u at once: dm/du by the partial gradient m alone is zero.
-    graph = nested(mlo.Unroll(), steps=3, direct=1.0)
-    m = engine_answer(graph)
+    graph = nested(mlo.Unroll(product=product), steps=3, direct=1.0)
+    m = engine_answer(nested(mlo.Unroll(), steps=3, direct=1.0))
     assert float(mlo.hypergradient(graph, of="u", partial=True)) == 1.0
     assert m == pytest.approx(engine_answer(graph, partial=True), rel=1e-15)
 

@@ -76,6 +76,20 @@ def test_the_report_has_the_residual_of_the_running_adjoint():
     assert residuals[-1] < 1e-6
 
 
+def test_the_report_has_what_the_step_saw():
+    engine = mlo.Engine(graph(mlo.SingleLoop(RHO), lower=LOWER[:1], upper=UPPER[:1]))
+    report = engine.step()
+    assert report.steps == {"w": 1}
+    g = H @ W + 0.4 * W**3 - LOWER[0] @ X
+    assert report.norms["w"] == pytest.approx(float(g.norm()), rel=1e-12)
+    assert report.losses["w"] == pytest.approx(float(fit(W, X, LOWER[0])), rel=1e-12)
+    solve = engine.step().solves["w"]
+    # After one step u is along the first cotangent, 2 (w - 1) + x = x, and dG/dx is that of the first answer.
+    curved = H @ X + 1.2 * (W - ETA * g) ** 2 * X
+    assert solve.curvature == pytest.approx(float(X @ curved / (X @ X)), rel=1e-12)
+    assert not solve.converged  # it goes on for as long as the engine does
+
+
 def test_one_hypergradient_is_refused_for_it_has_no_past():
     with pytest.raises(mlo.GraphError, match=r"'w' cannot respond by SingleLoop here: .* use mlo.Implicit\(\)"):
         mlo.hypergradient(graph(mlo.SingleLoop(RHO)), of="x")
@@ -99,17 +113,18 @@ def test_more_than_one_step_is_refused():
         mlo.Engine(graph(mlo.SingleLoop(RHO), steps=3)).step()
 
 
-def test_an_update_that_holds_to_a_constant_is_refused():
+@pytest.mark.parametrize(("anchor", "culprit", "use"), [("cyclic", "a@1", "b@1"), ("none", "b@1", "a@1")])
+def test_an_update_that_holds_to_another_problem_is_refused(anchor, culprit, use):
     # The proximal term is part of dG/dx; the adjoint of the loss alone is another one.
     def learner(name, rule):
         loss = lambda v, _: ((v[name] - v.x) ** 2).sum()  # noqa: E731
         return mlo.Problem(name, loss, W, reads=["x"], update=torchopt.sgd(0.1), response=rule)
 
-    held = mlo.Proximal(1.0, step_size=0.1, anchor="cyclic")
-    learners = [learner("a", mlo.SingleLoop(RHO)), learner("b", mlo.Implicit())]
+    held = mlo.Proximal(1.0, step_size=0.1, anchor=anchor)
+    learners = [learner(n, mlo.SingleLoop(RHO) if n == culprit[0] else mlo.Implicit()) for n in "ab"]
     stages = mlo.interleave(learners, rounds=1, proximal=held, shared="")
     top = mlo.Problem("x", lambda v, _: (v["b@1"] ** 2).sum(), X, reads=["b@1"], update=torchopt.sgd(XI))
-    with pytest.raises(mlo.GraphError, match=r"'a@1' cannot respond by SingleLoop: its update uses 'b@1'"):
+    with pytest.raises(mlo.GraphError, match=f"{culprit!r} cannot respond by SingleLoop: its update uses {use!r}"):
         mlo.Engine(mlo.ProblemGraph([top, *stages])).step()
 
 
@@ -121,6 +136,20 @@ def test_a_tolerance_is_refused():
 def test_an_update_that_rests_elsewhere_is_refused():
     with pytest.raises(mlo.GraphError, match="'w' cannot respond by SingleLoop: its update decays weights"):
         graph(mlo.SingleLoop(RHO), update=torchopt.sgd(0.1, weight_decay=0.1))
+
+
+def test_buffers_go_on_with_its_steps():
+    net = torch.nn.BatchNorm1d(2).double()
+    rows = torch.tensor([[1.0, 2.0], [3.0, 8.0]], dtype=F64)
+    top = mlo.Problem("x", lambda v, _: sum((p**2).sum() for p in v.net.params.values()) + v.x.sum(), X, reads=["net"],
+                      update=torchopt.sgd(XI))  # fmt: skip
+    low = mlo.Problem("net", lambda v, _: ((v.net(rows) - v.x) ** 2).sum(), net, reads=["x"],
+                      update=torchopt.sgd(0.01), response=mlo.SingleLoop(RHO))  # fmt: skip
+    engine = mlo.Engine(mlo.ProblemGraph([top, low]))
+    list(engine.run(3))
+    # A running mean by 0.1: three looks at the same rows.
+    expected = rows.mean(0) * (1 - 0.9**3)
+    torch.testing.assert_close(engine.export("net").running_mean, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("inf"), float("nan"), True])
