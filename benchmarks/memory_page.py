@@ -21,9 +21,9 @@ def measured(found):
     recorded, thousand, again = (f"{grown[name]:,.0f} MB" for name in ("Record 30", "Record 1000", "Recompute 1000"))
     text = (
         f"A thousand recomputed steps thus take {bounds['memory']:.2f} times the memory of thirty recorded ones, and "
-        f"{bounds['time']:.2f} times the\ntime of a thousand recorded ones. With all that the allocator holds, a process "
-        f"grew by {recorded} for\nthirty recorded steps, by {thousand} for a thousand, and by {again} for a thousand "
-        "recomputed ones."
+        f"{bounds['time']:.2f} times the\ntime of a thousand recorded ones. With all that the allocator holds, a "
+        f"process grew by {recorded} for\nthirty recorded steps, by {thousand} for a thousand, and by {again} for a "
+        "thousand recomputed ones."
     )
     return "\n".join([*head, "|---|---|---|---|---|---|", *rows, "", text])
 
