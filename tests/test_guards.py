@@ -192,3 +192,26 @@ def test_a_module_with_bound_weights_says_how_to_get_at_them():
     low = mlo.Problem("w", lambda v, b: v.w.weight.sum(), torch.nn.Linear(1, 1))
     with pytest.raises(AttributeError, match=r"a Linear with bound weights has no 'weight': .*\.params"):
         mlo.hypergradient(mlo.ProblemGraph([low]), of="w")
+
+
+def test_batches_that_save_their_place_keep_it():
+    class Counted:
+        """Batches whose place moves when they are read."""
+
+        def __init__(self):
+            self.place = 0
+
+        def __iter__(self):
+            self.place += 1
+            yield torch.tensor(float(self.place), dtype=F64)
+
+        def state_dict(self):
+            return {"place": self.place}
+
+        def load_state_dict(self, state):
+            self.place = state["place"]
+
+    batches = Counted()
+    top = mlo.Problem("a", lambda v, b: (v.a - 3 * b) ** 2, torch.tensor(1.0, dtype=F64), batches=batches)
+    first, second = (float(mlo.hypergradient(mlo.ProblemGraph([top]), of="a")) for _ in range(2))
+    assert (first, second, batches.place) == (-4.0, -4.0, 0)

@@ -73,6 +73,18 @@ def test_pullbacks_equal_responders_and_cotangents_equal_reads(depth, rule):
     torch.testing.assert_close(found, by_autograd(depth), rtol=1e-12, atol=1e-13)
 
 
+def test_no_cotangent_is_taken_for_an_input_that_leads_nowhere():
+    one, counted = torch.ones(1, dtype=F64), Counted(mlo.Unroll())
+    low = {"update": torchopt.sgd(0.5), "response": counted}
+    problems = [
+        mlo.Problem("x", lambda v, _: (v.w**2).sum(), one, reads=["w"]),
+        mlo.Problem("w", lambda v, _: ((v.w - v.x * v.c) ** 2).sum() / 2, one, reads=["x", "c"], **low),
+        mlo.Problem("c", lambda v, _: ((v.c - 3) ** 2).sum() / 2, one, **low),
+    ]
+    mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
+    assert counted.served == [("w", "x")]
+
+
 def by_autograd(depth):
     """The answers in one step each: every problem is where its loss pulls it."""
     x = torch.full((1,), 0.3, dtype=F64).requires_grad_()

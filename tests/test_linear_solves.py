@@ -126,7 +126,7 @@ def test_a_nested_solve_that_did_not_converge_is_seen_too(rule):
     def found(response):
         problems = [
             mlo.Problem("x", lambda v, _: ((v.m - 1) ** 2).sum(), one, reads=["m"], update=torchopt.sgd(0.1)),
-            mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), **low),
+            mlo.Problem("m", middle, one, reads=["l"], response=mlo.Implicit(), steps=0),  # no solve of its own
             mlo.Problem("l", deep, one, reads=["m", "x"], response=response, **low),
         ]
         return mlo.hypergradient(mlo.ProblemGraph(problems), of="x")
