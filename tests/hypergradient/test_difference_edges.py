@@ -38,7 +38,7 @@ def test_implicit_differences_see_the_dropout_mask_that_exact_products_see():
 
 def test_implicit_differences_see_the_proximal_term():
     def learner(name, weight, rule):
-        loss = lambda v, _: (weight * (v[name] - v.x) ** 2).sum()  # noqa: E731
+        loss = lambda v, _: ((weight * v[name] - v.x) ** 2).sum()  # noqa: E731, rests at x / weight
         return mlo.Problem(name, loss, 0 * X, reads=["x"], update=torchopt.sgd(0.1), steps=100, response=rule)
 
     def found(rule):
