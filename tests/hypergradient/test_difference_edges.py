@@ -48,7 +48,7 @@ def test_implicit_differences_see_the_proximal_term():
         return mlo.hypergradient(mlo.ProblemGraph([top, *stages]), of="x")
 
     expected = found(EXACT)
-    assert float(expected.norm()) > 0.1
+    assert float(expected.norm()) > 0.05
     torch.testing.assert_close(found(DIFFERENCE), expected, rtol=1e-8, atol=1e-8)
 
 
