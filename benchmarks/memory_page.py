@@ -9,6 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks.generated import filled
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "memory.md"
 
 
@@ -41,12 +43,6 @@ def reversal(found):
     lengths = " | ".join(f"{int(steps):,}" for steps in found["reversal"])
     errors = " | ".join(f"{error:.0e}" for error in found["reversal"].values())
     return f"| T | {lengths} |\n|---|{'---|' * len(found['reversal'])}\n| off by | {errors} |"
-
-
-def filled(page, name, text):
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = page.split(begin)
-    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def main():

@@ -17,10 +17,10 @@ from pathlib import Path
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mlo
+from benchmarks.generated import filled
 from mlo.testing import quadratic_graph
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "choosing.md"
-BEGIN, END = "<!-- partial: begin -->", "<!-- partial: end -->"
 SEEDS = 20
 
 # For each problem, outermost first, which problems its loss reads.
@@ -85,8 +85,7 @@ def main():
     options = parser.parse_args()
     found = table()
     if options.write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{found}\n{END}{rest.split(END)[1]}")
+        PAGE.write_text(filled(PAGE.read_text(), "partial", found))
     print(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -135,7 +135,6 @@ class Engine:
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = checked_gradient(context, self._top.name, solved)
         top = self._moved(context, gradient)
-        context = replace(context, states={**context.states, self._top.name: top[1]})
         responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
         traces |= responders
         self._warn(tally)

@@ -140,7 +140,7 @@ class ModuleVariable(Variable):
     @staticmethod
     def of(module: nn.Module) -> ModuleVariable:
         """Copy the weights and buffers that `module` has now."""
-        trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        trained, _ = declared(module)
         return ModuleVariable(module, clone(trained), clone(dict(module.named_buffers())))
 
     def initial(self) -> Params:

@@ -5,7 +5,7 @@ All algebra on variables lives here, so that its representation can change witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -32,6 +32,16 @@ def detach(params: Mapping[str, Tensor]) -> Params:
 def clone(params: Mapping[str, Tensor]) -> Params:
     """Return copies without history."""
     return {name: value.detach().clone() for name, value in params.items()}
+
+
+def constants(values: Values) -> dict[str, Params]:
+    """Return the values of several problems without their history."""
+    return {name: detach(params) for name, params in values.items()}
+
+
+def precision(values: Iterable[Mapping[str, Tensor]]) -> float:
+    """Return the machine epsilon of the coarsest tensor of all."""
+    return max(torch.finfo(value.dtype).eps for params in values for value in params.values())
 
 
 def add(left: Params | None, right: Params) -> Params:

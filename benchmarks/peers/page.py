@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generated import split as parts_of
 from benchmarks.peers.record import LETTERS, Value, show
 from benchmarks.peers.table import DEFECTS
 
@@ -68,9 +69,7 @@ def _escaped(cell: str) -> str:
 
 def split(text: str) -> tuple[str, str, str]:
     """Return what stands before, between and after the marks."""
-    before, rest = text.split(BEGIN)
-    between, after = rest.split(END)
-    return before, between, after
+    return parts_of(text, BEGIN, END)
 
 
 def write(run: Run, ours: Mapping[str, Value]) -> None:

@@ -57,7 +57,7 @@ def _recorded(course: Course, point: Point, log: Log) -> Point:
 
 def _plain(course: Course, point: Point, log: Log) -> Point:
     """Make one step without a graph, which is quicker."""
-    node, others = course.node, {name: detach(value) for name, value in course.others.items()}
+    node, others = course.node, course.constants
     seen = node.gradient(point, others, (node.name,))
     gradient = own_gradient(seen, node)
     log.note(seen.loss, gradient)

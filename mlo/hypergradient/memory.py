@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from mlo.hypergradient.base import Node, Point, Trace
 from mlo.hypergradient.second_order import AbstractProduct, Exact
 from mlo.hypergradient.step import Step, record_step
-from mlo.vector import Params, Values, norm
+from mlo.vector import Params, Values, constants, norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,11 @@ class Course:
     start: Point
     steps: int
     differentiable: bool
+
+    @cached_property
+    def constants(self) -> Values:
+        """The values of the inputs without history."""
+        return constants(self.others)
 
     def step(self, point: Point) -> Step:
         """Make one update from `point`, recorded."""

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import torch
-
 from mlo.checks import check_count, check_positive, check_tol
 from mlo.errors import DivergenceError, GraphError
 from mlo.hypergradient.adjoint import check_converged, spoilt_cotangent
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.rest import check_rest
-from mlo.hypergradient.run import advance, filled, own_gradient, run
+from mlo.hypergradient.run import advance, own_gradient, run
+from mlo.hypergradient.second_order import gaps
 from mlo.linear.base import LinearSolution
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, detach, norm, not_finite, ravel, scaled, unravel, zeros_like
+from mlo.vector import Params, Values, axpy, constants, norm, not_finite, precision, ravel, scaled, unravel, zeros_like
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Penalty(AbstractResponse):
         if differentiable:
             cure = "give the problems above it mlo.FiniteDifference() products, or this one mlo.Implicit()"
             raise GraphError(f"problem {node.name!r} cannot respond by Penalty inside an exact product: {cure}")
-        others = {name: detach(value) for name, value in node.read().items()}
+        others = constants(node.read())
         trace = run(node)
         check_rest(node, trace, strict=self.strict)
         return replace(trace, record=_Record(others, RandomState.capture()))
@@ -110,7 +109,14 @@ class Penalty(AbstractResponse):
         converged = up.converged and down.converged
         solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, converged, math.nan)
         check_converged(node, solution, strict=self.strict)
-        return Pullback(_difference(node, trace.record, up.point, down.point, wanted, scale), solution)
+        plus, minus = (self._inputs(node, trace, side.point, wanted) for side in (up, down))
+        return Pullback(gaps(plus, minus, trace.record.others, scale), solution)
+
+    def _inputs(self, node: Node, trace: Trace, point: Point, wanted: Sequence[str]) -> dict[str, Params]:
+        """Return dF/dz at the end of a pushed solve."""
+        record: _Record = trace.record
+        with replayed(record.random):
+            return node.gradient(point, record.others, wanted, stationary=True).parts
 
     def _pushed(self, node: Node, trace: Trace, cotangent: Params, sign: float, adjoint: Params) -> _Pushed:
         """Solve with the objective tilted by sign * c / weight, by the problem's own update."""
@@ -119,7 +125,7 @@ class Penalty(AbstractResponse):
         unit = float(norm(cotangent)) / self.weight
         point = replace(trace.end, params=axpy(-sign / self.weight, adjoint, trace.end.params))
         # A force below what rounding leaves of a gradient cannot be balanced any better.
-        eps = max(torch.finfo(value.dtype).eps for value in cotangent.values())
+        eps = precision([cotangent])
         enough = max(self.tol, 16 * eps * max(1.0, float(norm(point.params))) / unit)
         for made in range(self.steps + 1):
             with replayed(record.random):
@@ -140,20 +146,3 @@ class _Pushed:
     residual: float
     steps: int
     converged: bool
-
-
-def _difference(
-    node: Node, record: _Record, up: Point, down: Point, wanted: Sequence[str], scale: float
-) -> dict[str, Params]:
-    """Return scale * (dF/dz at `up` - dF/dz at `down`)."""
-    found = []
-    for point in (up, down):
-        with replayed(record.random):
-            found.append(node.gradient(point, record.others, wanted, stationary=True).parts)
-    result = {}
-    for name in wanted:
-        if name in found[0] or name in found[1]:
-            at = record.others[name]
-            gap = axpy(-1.0, filled(found[1].get(name), at), filled(found[0].get(name), at))
-            result[name] = scaled(scale, gap)
-    return result

@@ -5,31 +5,36 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from mlo.errors import DivergenceError, LossError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.update import detach_state
-from mlo.vector import Params, Values, detach, norm, not_finite, zeros_like
+from mlo.vector import Params, Values, constants, detach, norm, not_finite, zeros_like
 
 
-def run(node: Node) -> Trace:
+def run(node: Node, most: int | None = None) -> Trace:
     """Make the node's steps from its start, without history; stop early where its tolerance says so.
 
     With a tolerance, the gradient is looked at once more after the last step, to tell whether it is small by then.
+
+    Args:
+        node: The problem.
+        most: How many steps to make at most, if not as many as the node says.
     """
-    others: Values = {name: detach(value) for name, value in node.read().items()}
-    point, losses, size, slope, steps = node.start(), [], None, None, 0
-    while steps < node.steps or (node.tolerance and node.steps):
+    others, most = constants(node.read()), node.steps if most is None else most
+    point, losses, gradient, slope, steps = node.start(), list[Tensor](), None, None, 0
+    while steps < most or (node.tolerance and most):
         seen = node.gradient(point, others, (node.name,))
         gradient = own_gradient(seen, node)
         losses.append(seen.loss)
-        size = norm(gradient)
         if node.tolerance:
             slope = float(node.slope(point.params, gradient, others))
-            if slope <= node.tolerance or steps == node.steps:
+            if slope <= node.tolerance or steps == most:
                 break
         point = advance(node, point, gradient, others, seen.buffers)
         steps += 1
+    size = None if gradient is None else norm(gradient)
     return Trace(point.params, point, tuple(losses), size, steps, slope=slope)
 
 

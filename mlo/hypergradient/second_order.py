@@ -11,12 +11,10 @@ P(v) = d/dt grad_{x,z} F(x + t v, z) at t = 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
-
-import torch
 
 from mlo.autodiff import cut, named_vjp
 from mlo.checks import check_positive
@@ -24,7 +22,7 @@ from mlo.errors import ConfigError
 from mlo.hypergradient.base import Evaluation, Node, Point
 from mlo.hypergradient.run import filled, own_gradient
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, norm, tensors, unit, zeros_like
+from mlo.vector import Params, Values, axpy, norm, precision, tensors, unit, zeros_like
 
 
 class Linearization(ABC):
@@ -122,6 +120,24 @@ class Exact(AbstractProduct):
         return _ExactLinearization(seen, gradient, {node.name: own, **leaves}, differentiable)
 
 
+def gaps(
+    plus: Mapping[str, Params], minus: Mapping[str, Params], known: Values, scale: float
+) -> dict[str, Params]:
+    """Return scale * (plus - minus) for each name in either; a name that is absent from one has value zero there.
+
+    Args:
+        plus: Cotangents by name.
+        minus: Cotangents by name.
+        known: A value of the space of each name.
+        scale: The factor.
+    """
+    result = {}
+    for name in dict.fromkeys((*plus, *minus)):
+        up, down = filled(plus.get(name), known[name]), filled(minus.get(name), known[name])
+        result[name] = {key: (up[key] - down[key]) * scale for key in up}
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class _DifferenceLinearization(Linearization):
     node: Node
@@ -145,31 +161,26 @@ class _DifferenceLinearization(Linearization):
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         direction, size = unit(v)
+        known = {**self.others, self.node.name: self.point.params}
         if size == 0.0:  # zeros, not nothing: a name that is absent counts as one that the answer does not depend on
-            known = {self.node.name: self.point.params, **self.others}
             return {name: zeros_like(known[name]) for name in wanted}
-        shift = self._shift()
+        shift = self._shift
         plus, minus = self._gradients(direction, shift, wanted), self._gradients(direction, -shift, wanted)
-        result = {}
-        for name in wanted:
-            if name in plus or name in minus:
-                at = self.point.params if name == self.node.name else self.others[name]
-                up, down = filled(plus.get(name), at), filled(minus.get(name), at)
-                result[name] = {key: (up[key] - down[key]) * (size / (2 * shift)) for key in up}
-        return result
+        return gaps(plus, minus, known, size / (2 * shift))
 
+    # The same for every product.
+    @cached_property
     def _shift(self) -> float:
         size = float(norm(self.point.params))
         if self.epsilon is not None:
-            least = 8 * max(torch.finfo(value.dtype).eps for value in self.point.params.values()) * size
+            least = 8 * precision([self.point.params]) * size
             if self.epsilon < least:
                 raise ConfigError(
                     f"problem {self.node.name!r}: FiniteDifference(epsilon={self.epsilon:g}) is lost in rounding, as "
                     f"its variable has norm {size:.3g}: take at least {least:.1e}, or leave epsilon out"
                 )
             return self.epsilon
-        known = (self.point.params, *self.others.values())
-        eps = max(torch.finfo(value.dtype).eps for params in known for value in params.values())
+        eps = precision([self.point.params, *self.others.values()])
         noise = eps ** ((2 / 3) ** self.node.differences)
         return float(noise ** (1 / 3)) * max(1.0, size)
 

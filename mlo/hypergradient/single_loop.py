@@ -13,7 +13,7 @@ from mlo.hypergradient.base import AbstractResponse, Node, Pullback, Trace
 from mlo.hypergradient.run import advance, filled
 from mlo.hypergradient.second_order import Exact, Linearization
 from mlo.linear.base import LinearSolution
-from mlo.vector import Params, axpy, detach, dot, norm, ravel, scaled, unravel, zeros_like
+from mlo.vector import Params, axpy, constants, detach, dot, norm, ravel, scaled, unravel, zeros_like
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class SingleLoop(AbstractResponse):
         self._check(node)
         point, others = node.start(), node.read()
         local = Exact().linearize(node, point, others)
-        gradient, fixed = detach(local.gradient), {name: detach(value) for name, value in others.items()}
-        end = advance(node, point, gradient, fixed, local.seen.buffers)
+        gradient = detach(local.gradient)
+        end = advance(node, point, gradient, constants(others), local.seen.buffers)
         return Trace(detach(point.params), end, (local.seen.loss,), norm(gradient), 1, local)
 
     def pullback(

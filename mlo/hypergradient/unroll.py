@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from torch import Tensor
-
 from mlo.errors import ConfigError
-from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
+from mlo.hypergradient.base import AbstractResponse, Node, Pullback, Trace
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
 from mlo.hypergradient.record import Record
-from mlo.hypergradient.run import advance, own_gradient
+from mlo.hypergradient.run import run
 from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
-from mlo.vector import Params, Values, detach
+from mlo.vector import Params
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,11 @@ class Unroll(AbstractResponse):
         """Make the steps; with `differentiable`, recording each."""
         others = node.read()
         steps = node.steps if self.truncate is None else min(self.truncate, node.steps)
-        start, losses = _lead_in(node, others, node.steps - steps)
-        course = Course(node, self.product, others, start, steps, differentiable)
+        before = run(node, node.steps - steps)  # is not differentiated, so that its end is a constant
+        course = Course(node, self.product, others, before.end, steps, differentiable)
         # Autograd can only go through a history that is there.
         trace = (Record() if differentiable else self.memory).solve(course)
-        return replace(trace, losses=(*losses, *trace.losses), steps=len(losses) + trace.steps)
+        return replace(trace, losses=(*before.losses, *trace.losses), steps=before.steps + trace.steps)
 
     def differences(self, below: int) -> int:
         """Return how many finite differences are nested in a pullback."""
@@ -84,14 +82,3 @@ class Unroll(AbstractResponse):
         """Go through the steps that were kept or are made again."""
         tape: AbstractTape = trace.record
         return Pullback(tape.pull(cotangent, wanted, differentiable=differentiable))
-
-
-def _lead_in(node: Node, others: Values, steps: int) -> tuple[Point, list[Tensor]]:
-    """Make the first steps, which are not differentiated; return where they end, and the loss before each."""
-    still = {name: detach(value) for name, value in others.items()}
-    point, losses = node.start(), list[Tensor]()
-    for _ in range(steps):
-        seen = node.gradient(point, still, (node.name,))
-        losses.append(seen.loss)
-        point = advance(node, point, own_gradient(seen, node), still, seen.buffers)
-    return point, losses

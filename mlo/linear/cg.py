@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlo.checks import check_count, check_tol
 from mlo.linear.base import LinearSolution, Matvec
-from mlo.linear.template import AbstractUnitSolver
+from mlo.linear.template import AbstractUnitSolver, known_residual
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,5 @@ class CG(AbstractUnitSolver):
             p, rr = r + (new_rr / rr) * p, new_rr
         if not curvature > 4 * eps * steepest:
             x, residual = best, least
-        rounding = eps * max(peak, steepest * float(torch.linalg.vector_norm(x)))
-        residual = max(residual, rounding) if math.isfinite(rounding) else residual
+        residual = known_residual(residual, x, steepest, peak)
         return LinearSolution(x, residual, steps, residual <= tol, curvature)

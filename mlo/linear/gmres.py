@@ -12,7 +12,7 @@ from torch import Tensor
 from mlo.checks import check_count, check_tol
 from mlo.linear.base import LinearSolution, Matvec
 from mlo.linear.krylov import Krylov
-from mlo.linear.template import AbstractUnitSolver
+from mlo.linear.template import AbstractUnitSolver, known_residual
 
 STAGNATION = 1e-3
 """A cycle that takes less than this share off the residual: the next would start from nearly the same place, and at
@@ -64,9 +64,10 @@ class GMRES(AbstractUnitSolver):
             steps += taken
             if len(space) == 0:
                 break
-            y, left = _least_squares(space.matrix(), eps)
+            h = space.matrix()
+            y, left = _least_squares(h, eps)
             curvature = min(curvature, float(space.ritz_values()[0]))
-            steepest = max(steepest, float(torch.linalg.vector_norm(space.matrix(), dim=0).max()))
+            steepest = max(steepest, float(torch.linalg.vector_norm(h, dim=0).max()))
             before, shrunk = residual, float(torch.linalg.vector_norm(left))
             if not shrunk < 1:
                 break
@@ -74,8 +75,7 @@ class GMRES(AbstractUnitSolver):
             rest, residual = residual * space.combine(left), residual * shrunk
             if space.broken or residual > (1 - STAGNATION) * before:
                 break
-        rounding = eps * max(1.0, steepest * float(torch.linalg.vector_norm(x)))
-        residual = max(residual, rounding) if math.isfinite(rounding) else residual
+        residual = known_residual(residual, x, steepest)
         return LinearSolution(x, residual, steps, residual <= tol, math.nan if curvature == math.inf else curvature)
 
 

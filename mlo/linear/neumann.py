@@ -13,7 +13,7 @@ from mlo.checks import check_count, check_positive, check_tol
 from mlo.linear.base import DIVERGED, LinearSolution, Matvec
 from mlo.linear.krylov import Krylov
 from mlo.linear.scaling import safe_norm
-from mlo.linear.template import AbstractUnitSolver
+from mlo.linear.template import AbstractUnitSolver, known_residual
 
 ESTIMATE_STEPS = 5
 """Products from which the step size is found; they cost memory for six vectors.
@@ -69,9 +69,7 @@ class Neumann(AbstractUnitSolver):
         else:
             state = _Sum(torch.zeros_like(b), b, self.step_size)
         state = _continued(state, matvec, self.max_steps, tol, adapts=self.step_size is None)
-        eps = torch.finfo(b.dtype).eps
-        rounding = eps * max(1.0, state.steepest * float(torch.linalg.vector_norm(state.x)))
-        residual = max(state.residual, rounding) if math.isfinite(rounding) else state.residual
+        residual = known_residual(state.residual, state.x, state.steepest)
         # What is left is the next term but for s, so one more term is free. It makes things better where the series
         # converges: an own step size is trusted in this unless the curvature denies it, an estimate is not.
         trusted = self.step_size is not None and state.curvature > 0

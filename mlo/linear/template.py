@@ -81,6 +81,19 @@ def attainable(tol: float, b: Tensor) -> float:
     return max(tol, 32.0 * torch.finfo(b.dtype).eps)
 
 
+def known_residual(residual: float, x: Tensor, steepest: float, peak: float = 1.0) -> float:
+    """Return the residual of a recursion, but no less than what rounding leaves of it.
+
+    Args:
+        residual: |A x - b| as the recursion has it, for |b| = 1.
+        x: Where it ended.
+        steepest: The largest |A p| / |p| that was met.
+        peak: The largest residual on the way.
+    """
+    rounding = torch.finfo(x.dtype).eps * max(peak, steepest * float(torch.linalg.vector_norm(x)))
+    return max(residual, rounding) if math.isfinite(rounding) else residual
+
+
 def _representable(solution: LinearSolution, unit: LinearSolution) -> LinearSolution:
     """Return `solution`, or what is left of it where its dtype cannot hold it.
 

@@ -17,9 +17,9 @@ from mlo.hypergradient.run import filled
 from mlo.rng import RandomState, preserved, replayed
 from mlo.solve import objective, solve, total_gradient, with_answer
 from mlo.testing.edges import unsettled, wrong_reads
-from mlo.testing.resolve import Reference, difference, noise, precision, random_directions, resolved, step
+from mlo.testing.resolve import Reference, difference, noise, random_directions, resolved, step
 from mlo.testing.sweep import Sweep, dropped, sweep
-from mlo.vector import Params, axpy, dot, norm
+from mlo.vector import Params, axpy, dot, norm, precision
 
 
 def check_hypergradient(
@@ -114,7 +114,7 @@ def _prepared(
 def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Context]]:
     """Return the responders with others solved inside their step, in solving order, and where their solves start."""
     found = []
-    with replayed(RandomState.capture()):
+    with preserved():
         for name in context.graph.responders(of):
             node, trace = solve(context, name)
             if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_rest):
@@ -126,7 +126,7 @@ def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Con
 def _check(context: Context, of: str, directions: list[Params], rtol: float, where: str = "") -> Params:
     """Return the hypergradient of `of`, or raise if it is wrong."""
     reference = sweep(context, of)
-    with replayed(RandomState.capture()):
+    with preserved():
         solved = total_gradient(context, of, (of,))
     nothing: LossError | None = None
     try:
@@ -180,7 +180,7 @@ def _by_autograd(context: Context, of: str) -> Params | None:
     if not all(context.graph[name].response.transmits for name in names):
         return None
     leaves = cut(context.values[of], differentiable=False)
-    with replayed(RandomState.capture()):
+    with preserved():
         loss = objective(context.with_values({of: leaves}), of)
     return filled(named_vjp([loss], {of: leaves}, [torch.ones_like(loss)]).get(of), leaves)
 

@@ -14,9 +14,9 @@ from mlo.errors import MLOError
 from mlo.hypergradient.run import filled
 from mlo.rng import replayed
 from mlo.solve import ProblemNode
-from mlo.testing.resolve import Reference, answer, difference, frozen, noise, precision, random_directions, step
+from mlo.testing.resolve import Reference, answer, difference, frozen, noise, random_directions, step
 from mlo.testing.sweep import Sweep, Visit
-from mlo.vector import Params, axpy, dot, norm
+from mlo.vector import Params, axpy, dot, norm, precision
 
 _DIRECTIONS = 2
 

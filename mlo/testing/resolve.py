@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import run
 from mlo.rng import RandomState, replayed
 from mlo.solve import ProblemNode, total_gradient
-from mlo.vector import Params, axpy, norm, unit
+from mlo.vector import Params, axpy, norm, precision, unit
 
 _SETTLED = 1e-11
 _MOST_ROUNDS = 2000
@@ -107,11 +107,6 @@ def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
     problems = [replace(p, response=FirstOrder(), steps=0) if p.name in names else p for p in context.graph.problems]
     stored = {**context.stored, **{name: context.values[name] for name in names}}
     return replace(context, graph=ProblemGraph(problems), stored=stored)
-
-
-def precision(values: Iterable[Params]) -> float:
-    """Return the machine epsilon of the coarsest tensor."""
-    return max(torch.finfo(value.dtype).eps for params in values for value in params.values())
 
 
 def step(at: Params, eps: float) -> float:

@@ -12,7 +12,7 @@ from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse
 from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import check_finite, filled
-from mlo.rng import RandomState, replayed
+from mlo.rng import RandomState, preserved
 from mlo.solve import ProblemNode, solve, total_gradient, with_answer
 from mlo.vector import Params, axpy, norm
 
@@ -62,7 +62,7 @@ class Sweep:
 
 def sweep(context: Context, of: str) -> Sweep:
     """Solve every responder of `of` in turn, differentiate the loss, and pull back through each."""
-    with replayed(RandomState.capture()):
+    with preserved():
         solved: list[tuple[ProblemNode, Trace, RandomState]] = []
         for name in context.graph.responders(of):
             random = RandomState.capture()
@@ -123,7 +123,7 @@ def _given(context: Context, of: str) -> dict[str, Params]:
     given: dict[str, Params] = {}
     depth: list[None] = []  # as long as the number of rules that are at work: others' sweeps go on inside them
     problems = [replace(p, response=_watched(p.response, depth, given)) for p in context.graph.problems]
-    with replayed(RandomState.capture()):
+    with preserved():
         solved = total_gradient(replace(context, graph=ProblemGraph(problems)), of, (of,))
     return given | solved.seen.parts
 
