@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas import cli
+from applications.nas.commands import search as command
 from applications.nas.cli import main
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
@@ -138,7 +138,7 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "search", interrupted)
+    monkeypatch.setattr(command, "search", interrupted)
     assert main(["search", "digits"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -149,7 +149,7 @@ def test_what_a_search_is_asked_for(words: list[str], monkeypatch: pytest.Monkey
     Path("run").mkdir()
     write_config(Path("run"), SearchSettings(data=FolderData((Path("a"),), side=8), epochs=7, seed=3))
     asked: list[SearchSettings] = []
-    monkeypatch.setattr(cli, "search", lambda settings, *_: asked.append(settings) or 1 / 0)
+    monkeypatch.setattr(command, "search", lambda settings, *_: asked.append(settings) or 1 / 0)
     for more in ([], ["--weights.lr", "0.5", "formulation:single", "--data.roots", "b", "c"]):
         with pytest.raises(ZeroDivisionError):
             main(["search", *words, *more])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from applications.nas.data.augment import Augment
+from applications.nas.objective import AbstractObjective, Classification
 from mlo import DataError
 
 
@@ -96,6 +97,11 @@ class Task:
         if len(self.classes) < 2:
             raise DataError(f"task {self.name!r}: one class leaves nothing to tell apart: give two or more")
         check_statistics(self.mean, self.std, channels=self.train.shape[0])
+
+    @property
+    def objective(self) -> AbstractObjective:
+        """What the task asks of a network."""
+        return Classification(len(self.classes))
 
 
 def check_statistics(mean: Sequence[float], std: Sequence[float], *, channels: int) -> None:

@@ -1,0 +1,1 @@
+"""The commands of `mlo-nas`, one a file: each has `run(words, console)`."""

@@ -1,0 +1,47 @@
+"""What the commands share: presets, and settings that the words of a command line override."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from mlo import ConfigError
+
+T = TypeVar("T")
+
+ANY_ORDER = (tyro.conf.CascadeSubcommandArgs,)
+"""Lets options stand behind a choice such as formulation:single, wherever it stands."""
+
+
+def choose_preset(
+    words: list[str], presets: Mapping[str, tuple[str, T]], read: Callable[[Path], T] | None, command: str
+) -> tuple[str, T, list[str]]:
+    """Return name, settings and remaining words of a command that begins with a preset or with --config FILE."""
+    if words and words[0] in presets:
+        return words[0], presets[words[0]][1], words[1:]
+    if read is not None and words and words[0].partition("=")[0] == "--config":
+        file, *rest = [*words[0].split("=", 1), *words[1:]][1:] or [""]
+        if not file:
+            raise ConfigError(f"{command}: --config needs the folder of a run, or the file of its settings")
+        return "config", read(Path(file)), rest
+    listing = "\n".join(f"  {name:14}{text}" for name, (text, _) in presets.items())
+    if words and words[0] in ("-h", "--help"):
+        usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"
+        sys.stdout.write(f"{usage}\n{listing}\n")
+        raise SystemExit(0)
+    found = f"{words[0]!r} is none" if words else "none was given"
+    raise ConfigError(f"{command}: name a preset first ({found}):\n{listing}")
+
+
+def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:
+    """Let the words of a command line override settings."""
+    if required:
+        default = replace(default, **dict.fromkeys(required, tyro.MISSING))  # type: ignore[type-var]
+    kind: Any = type(default)
+    parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
+    return parsed

@@ -1,0 +1,17 @@
+"""The check that all settings share."""
+
+from __future__ import annotations
+
+import sys
+
+from mlo import ConfigError
+
+LARGEST, LARGEST_SEED = sys.float_info.max, 2**32 - 1
+
+
+def check(where: str, settings: object, fits: bool, rule: str) -> None:
+    """Raise unless a rule that begins with the settings it is about is kept."""
+    if not fits:
+        about = rule.split(" must")[0]
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(settings).items() if name in about)
+        raise ConfigError(f"{where}: {rule}, got {given}")

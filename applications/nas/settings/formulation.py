@@ -1,0 +1,47 @@
+"""What is solved below the architecture: one task, several, or an interleaving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class SingleTask:
+    """Bilevel search on one task: the architecture minimizes its validation loss at trained weights."""
+
+    task: str = ""
+    """Name of the task; left out: the first one."""
+
+
+@dataclass(frozen=True)
+class MultiTask:
+    """Bilevel search on all tasks: independent weights, one architecture, the sum of the validation losses."""
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """Interleaving learning: K learners x M rounds, each encoder held near the one before by a proximal term.
+
+    Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
+    """
+
+    rounds: int = 2
+    """M."""
+    weight: float = 100.0
+    """lambda, which multiplies the sum of squared differences; its strength is c = 2 * lr * lambda."""
+    form: Literal["implicit", "explicit"] = "implicit"
+    """The proximal step, or equation 7 as written (diverges for c >= 2 and is refused then)."""
+    anchor: Literal["none", "cyclic"] = "none"
+    """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
+    allow_unstable: bool = False
+    """Take equation 7 as written in spite of c >= 2."""
+
+
+Formulation = (
+    Annotated[SingleTask, tyro.conf.subcommand("single")]
+    | Annotated[MultiTask, tyro.conf.subcommand("multi")]
+    | Annotated[Interleaving, tyro.conf.subcommand("interleaving")]
+)
