@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,3 +46,12 @@ def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] 
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
+
+
+def members(union: Any) -> dict[str, type[Any]]:
+    """Return the classes of a choice, `Annotated[Kind, tyro.conf.subcommand(name)] | ...`, by their names."""
+    found = {}
+    for member in typing.get_args(union):
+        kind, *notes = typing.get_args(member)
+        found[next(note.name for note in notes if hasattr(note, "name"))] = kind
+    return found
