@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from applications.nas.data import Batches, Images, Task
+from applications.nas.data import Task
 from applications.nas.network import Network, Prediction
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import MetricsFile
@@ -102,7 +102,7 @@ def retrain_seeds(
         folder: Where the files go.
         tick: Told how far it is, over all seeds.
     """
-    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout), task_name)
+    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout, retraining=True), task_name)
     found = []
     for index, seed in enumerate(settings.seeds):
 
@@ -121,9 +121,9 @@ def test_error(network: nn.Module, task: Task) -> float:
     """
     network.eval()
     wrong = 0
-    images, size = task.test.to(_device(network)), min(256, len(task.test))
+    batches = task.stream("test", size=256, seed=0, device=_device(network), training=False)
     with torch.no_grad():
-        for x, y in Batches(images, size=size, seed=0, mean=task.mean, std=task.std, shuffle=False):
+        for x, y in batches:
             logits = network(x).logits
             if not bool(torch.isfinite(logits).all()):
                 raise DivergenceError(f"task {task.name!r}: outputs are not finite in the test: lower weights.lr")
@@ -155,11 +155,11 @@ def _network(genotype: Genotype, task: Task, settings: RetrainSettings) -> Netwo
 
 def _fit(network: Network, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick) -> None:
     """SGD with momentum and a cosine schedule by epoch."""
-    both = _joined(task.train, task.valid).to(_device(network))
-    size = min(settings.batch, len(both))
-    single = len(both) % size == 1  # one image alone has no batch statistics
-    batches = Batches(both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment, drop_last=single)
-    how, images = settings.weights, len(both) - single
+    count = len(task.part("all"))
+    size = min(settings.batch, count)
+    single = count % size == 1  # one image alone has no batch statistics
+    batches = task.stream("all", size=size, seed=seed, device=_device(network), training=True, drop_last=single)
+    how, images = settings.weights, count - single
     optimizer = torch.optim.SGD(network.parameters(), how.lr, momentum=how.momentum, weight_decay=how.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, eta_min=how.min_lr)
     network.train()
@@ -191,7 +191,3 @@ def _loss(prediction: Prediction, y: Tensor, auxiliary_weight: float) -> Tensor:
     if prediction.auxiliary_logits is not None:
         loss = loss + auxiliary_weight * cross_entropy(prediction.auxiliary_logits, y)
     return loss
-
-
-def _joined(first: Images, second: Images) -> Images:
-    return Images(torch.cat([first.pixels, second.pixels]), torch.cat([first.labels, second.labels]))

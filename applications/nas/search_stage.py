@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 import mlo
-from applications.nas.data import Batches, Images, Task
+from applications.nas.data import AbstractBatches, Part, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
     Clock,
@@ -39,7 +39,7 @@ class Course:
 
     settings: SearchSettings
     tasks: tuple[Task, ...]
-    streams: tuple[tuple[Batches, Batches], ...]
+    streams: tuple[tuple[AbstractBatches, AbstractBatches], ...]
     device: torch.device
     generator: torch.Generator
 
@@ -54,14 +54,13 @@ class Course:
         return self.epoch_steps * sum(stage.epochs for stage in self.settings.stages())
 
 
-def make_streams(settings: SearchSettings, task: Task, index: int, device: torch.device) -> tuple[Batches, Batches]:
+def make_streams(
+    settings: SearchSettings, task: Task, index: int, device: torch.device
+) -> tuple[AbstractBatches, AbstractBatches]:
     """Return training and validation batches of a task; their order depends on seed and place of the task alone."""
     base = _seed(settings, index)
     size = settings.batches[index] if settings.batches else settings.batch
-    return (
-        _batches(task, task.train.to(device), size, base + 1),
-        _batches(task, task.valid.to(device), size, base + 2),
-    )
+    return _batches(task, "train", size, base + 1, device), _batches(task, "valid", size, base + 2, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,13 +174,6 @@ def _check_fit(network: Supernet, task: Task) -> None:
         shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
 
 
-def _batches(task: Task, images: Images, size: int, seed: int) -> Batches:
-    return Batches(
-        images,
-        size=size,
-        seed=seed,
-        mean=task.mean,
-        std=task.std,
-        augment=task.augment,
-        drop_last=len(images) % size == 1,  # one image alone has no batch statistics
-    )
+def _batches(task: Task, part: Part, size: int, seed: int, device: torch.device) -> AbstractBatches:
+    single = len(task.part(part)) % size == 1  # one image alone has no batch statistics
+    return task.stream(part, size=size, seed=seed, device=device, training=True, drop_last=single)

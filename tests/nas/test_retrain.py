@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from applications.nas import retrain as module
-from applications.nas.data import Batches, Images, Task, digits_tasks
+from applications.nas.data import Batches, Images, Task, digits_tasks, memory
 from applications.nas.network import Network, Prediction
 from applications.nas.retrain import Training, check_fit, retrain, retrain_seeds, test_error
 from applications.nas.settings import DigitsData, RetrainSettings, WeightSettings
@@ -147,7 +147,7 @@ def test_the_test_part_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.M
             super().__init__(images, **settings)  # type: ignore[arg-type]
             seen.append(images.pixels)
 
-    monkeypatch.setattr(module, "Batches", Watched)
+    monkeypatch.setattr(memory, "Batches", Watched)
     one = digits()
     count = torch.arange(len(one.train) + len(one.valid) + len(one.test), dtype=torch.float32)
     parts = count.split([len(one.train), len(one.valid), len(one.test)])
