@@ -3,24 +3,43 @@
 from applications.nas.settings.data import CifarData, Data, DigitsData, FolderData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving, MultiTask, SingleTask
+from applications.nas.settings.network import CifarForm, ImageNetForm, NetworkForm, TorchvisionForm
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
-from applications.nas.settings.retrain import RetrainSettings
+from applications.nas.settings.retrain import RetrainData, RetrainSettings, RetrainWeights
+from applications.nas.settings.schedule import (
+    AbstractSchedule,
+    CosineSchedule,
+    ExponentialSchedule,
+    LinearSchedule,
+    Schedule,
+)
 from applications.nas.settings.search import DartsSettings, SearchSettings, SupernetSettings
 
 __all__ = [
+    "AbstractSchedule",
     "ArchitectureSettings",
     "CifarData",
+    "CifarForm",
+    "CosineSchedule",
     "DartsSettings",
     "Data",
     "Device",
     "DigitsData",
+    "ExponentialSchedule",
     "FolderData",
     "Formulation",
+    "ImageNetForm",
     "Interleaving",
+    "LinearSchedule",
     "MultiTask",
+    "NetworkForm",
+    "RetrainData",
     "RetrainSettings",
+    "RetrainWeights",
+    "Schedule",
     "SearchSettings",
     "SingleTask",
     "SupernetSettings",
+    "TorchvisionForm",
     "WeightSettings",
 ]
