@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from applications.nas.data import Task
 from applications.nas.objective import Classification
-from applications.nas.streams import stream
 from mlo import DivergenceError
 
 _BATCH, _TOP = 256, 5
@@ -42,7 +41,7 @@ def score(network: nn.Module, task: Task) -> Score:
     network.eval()
     example, objective = next(network.parameters()), task.objective
     many = isinstance(objective, Classification) and objective.classes > _TOP
-    batches = stream(task, "test", size=_BATCH, seed=0, device=example.device, training=False)
+    batches = task.stream("test", size=_BATCH, seed=0, device=example.device, training=False)
     totals, finite = torch.zeros(2, dtype=torch.float64, device=example.device), True
     with torch.no_grad():
         for x, y in batches:

@@ -136,5 +136,5 @@ def retrain_seeds(
         folder: Where the files go.
         tick: Told how far it is, over all seeds.
     """
-    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout), task_name)
+    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout, retraining=True), task_name)
     return retrain_task(genotype, task, settings, folder, tick)

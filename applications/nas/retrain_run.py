@@ -54,7 +54,7 @@ def retrain_run(
         DataError: If data are missing or broken.
         DivergenceError: If a training diverges.
     """
-    tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout)
+    tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout, retraining=True)
     for task in tasks:
         check_fit(architecture, task, settings)
     write_config(folder, settings)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import mlo
-from applications.nas.data import Batches, Images, Task
+from applications.nas.data import AbstractBatches, Part, Task
 from applications.nas.draw import draw_genotype
 from applications.nas.formulations import (
     ARCHITECTURE,
@@ -100,8 +100,8 @@ def _learner(settings: SearchSettings, task: Task, index: int, device: torch.dev
     return Learner(
         task.name,
         network.to(device),
-        _batches(settings, task, task.train.to(device), base + 1),
-        _batches(settings, task, task.valid.to(device), base + 2),
+        _batches(settings, task, "train", base + 1, device),
+        _batches(settings, task, "valid", base + 2, device),
     )
 
 
@@ -113,16 +113,9 @@ def _check_fit(network: Supernet, task: Task) -> None:
         shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
 
 
-def _batches(settings: SearchSettings, task: Task, images: Images, seed: int) -> Batches:
-    return Batches(
-        images,
-        size=settings.batch,
-        seed=seed,
-        mean=task.mean,
-        std=task.std,
-        augment=task.augment,
-        drop_last=len(images) % settings.batch == 1,  # one image alone has no batch statistics
-    )
+def _batches(settings: SearchSettings, task: Task, part: Part, seed: int, device: torch.device) -> AbstractBatches:
+    single = len(task.part(part)) % settings.batch == 1  # one image alone has no batch statistics
+    return task.stream(part, size=settings.batch, seed=seed, device=device, training=True, drop_last=single)
 
 
 def _train(

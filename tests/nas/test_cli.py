@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas.commands import search as command
 from applications.nas.cli import main
+from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import write_config

@@ -14,7 +14,7 @@ from torch import Tensor
 from applications.nas.data import Augment, Images, Task, cifar_task, digits_tasks
 from applications.nas.data._vision import load_torchvision
 from applications.nas.data.split import balanced_subset, stratified_split
-from applications.nas.data.task import channel_statistics
+from applications.nas.data.statistics import channel_statistics
 from mlo import ConfigError, DataError
 
 PIXELS = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)

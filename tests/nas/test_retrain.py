@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from applications.nas import streams
 from applications.nas.build import Cost, measure
-from applications.nas.data import Batches, Images, Task, digits_tasks
+from applications.nas.data import Batches, Images, Task, digits_tasks, memory
 from applications.nas.evaluation import Score, score
 from applications.nas.fit import loss_of
 from applications.nas.network import Network, Prediction
@@ -114,7 +113,7 @@ def test_the_test_part_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.M
             super().__init__(images, **settings)  # type: ignore[arg-type]
             seen.append(images.pixels)
 
-    monkeypatch.setattr(streams, "Batches", Watched)
+    monkeypatch.setattr(memory, "Batches", Watched)
     one = digits()
     count = torch.arange(len(one.train) + len(one.valid) + len(one.test), dtype=torch.float32)
     parts = count.split([len(one.train), len(one.valid), len(one.test)])

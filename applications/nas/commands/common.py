@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,3 +46,9 @@ def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] 
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
+
+
+def choices(union: Any, prefix: str) -> dict[type[Any], str]:
+    """Return how the command line names the members of a union of settings, such as "data:digits" for DigitsData."""
+    members = (typing.get_args(member) for member in typing.get_args(union))
+    return {kind: f"{prefix}:{subcommand.name}" for kind, subcommand in members}

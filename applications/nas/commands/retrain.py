@@ -49,9 +49,7 @@ def run(words: list[str], console: Console) -> None:
     command = RetrainCommand(default, searched.data)
     command = parse(command, choices_first(RetrainCommand, rest), f"mlo-nas retrain {name}")
     if command.split_seed is not None and found is not None:
-        raise ConfigError(
-            "retrain: --split-seed mixes what the search kept apart: leave out it or --run"
-        )
+        raise ConfigError("retrain: --split-seed mixes what the search kept apart: leave out it or --run")
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
     cell, settings, label = _architecture(command, searched)
     with (

@@ -10,20 +10,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.common import choose_preset, parse
+from applications.nas.commands.common import choices, choose_preset, parse
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
-from applications.nas.settings import (
-    CifarData,
-    DigitsData,
-    FolderData,
-    Interleaving,
-    MultiTask,
-    SearchSettings,
-    SingleTask,
-)
+from applications.nas.settings import Data, Formulation, SearchSettings
 
 
 @dataclass(frozen=True)
@@ -53,12 +45,7 @@ def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
 
     So options may stand anywhere, and those of a choice are there without naming it again.
     """
-    kinds = {DigitsData: "data:digits", FolderData: "data:folders", CifarData: "data:cifar"}
-    forms = {
-        SingleTask: "formulation:single",
-        MultiTask: "formulation:multi",
-        Interleaving: "formulation:interleaving",
-    }
+    kinds, forms = choices(Data, "data"), choices(Formulation, "formulation")
     chosen = []
     for known, preset in ((kinds, type(default.data)), (forms, type(default.formulation))):
         named = [word for word in words if word in known.values()]

@@ -1,6 +1,6 @@
 """All settings, as frozen dataclasses: they are the configuration file, the command line and the Python API at once."""
 
-from applications.nas.settings.data import CifarData, Data, DigitsData, FolderData
+from applications.nas.settings.data import CifarData, Data, DigitsData, FashionData, FolderData, ImageNetData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving, MultiTask, SingleTask
 from applications.nas.settings.network import CifarForm, ImageNetForm, NetworkForm, TorchvisionForm
@@ -26,8 +26,10 @@ __all__ = [
     "Device",
     "DigitsData",
     "ExponentialSchedule",
+    "FashionData",
     "FolderData",
     "Formulation",
+    "ImageNetData",
     "ImageNetForm",
     "Interleaving",
     "LinearSchedule",
