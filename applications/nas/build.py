@@ -48,9 +48,11 @@ def build_network(genotype: Genotype | None, task: Task, settings: RetrainSettin
     """
     form, objective, channels = settings.network, task.objective, task.train.shape[0]
     if isinstance(form, TorchvisionForm):
+        if genotype is not None:
+            raise ConfigError("network: one of torchvision has no cell, but a cell was given: leave one of them out")
         return HandMadeNetwork(form.model, objective, channels, form.stem)
     if genotype is None:
-        raise ConfigError("cell: none was given, and this network is made of cells: name one")
+        raise ConfigError("network: it is made of cells, and no cell was given: name one")
     sizes = (genotype, form.channels, form.layers, objective)
     if isinstance(form, CifarForm):
         multiplier = form.stem_multiplier

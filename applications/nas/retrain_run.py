@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 
 from applications.nas.build import check_fit
 from applications.nas.config_file import to_json
-from applications.nas.data import Task
+from applications.nas.data import Task, check_splits
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training, retrain_task
 from applications.nas.retrain_table import as_markdown
-from applications.nas.run_folder import GENOTYPE, RESULTS, write_config, write_json, write_text
+from applications.nas.run_folder import GENOTYPE, RESULTS, read_search_settings, write_config, write_json, write_text
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
+from mlo import DataError
 
+SPLITS = "splits.json"
 DATA = "data.json"
 """File of a retraining's folder that says what was learned, a `RetrainData`."""
 
@@ -57,16 +60,30 @@ def retrain_run(
     tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout, retraining=True)
     for task in tasks:
         check_fit(architecture, task, settings)
+    if search is not None:
+        _check_search(search, searched, tasks)
     write_config(folder, settings)
     write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
-    if architecture is not None and not isinstance(settings.network, TorchvisionForm):
+    if architecture is not None:
         write_text(folder / GENOTYPE, architecture.to_json())
     found: tuple[Training, ...] = ()
     for task in tasks:
         found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"))
-    write_text(folder / "README.md", _readme(name, settings, tasks, found))
+    write_text(folder / "README.md", _readme(name, settings, found))
     write_json(folder / RESULTS, _results(architecture, name, folder, search, found))
     return found
+
+
+def _check_search(search: Path, searched: SearchSettings, tasks: tuple[Task, ...]) -> None:
+    """Refuse data that have changed since the search, whose test part might hold what the search has seen."""
+    file = search / SPLITS
+    if not file.is_file() or read_search_settings(search).data != located(searched.data):
+        return  # an older search, or one on other data
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON ({error}): search again") from error
+    check_splits([task for task in tasks if task.name in records], records)
 
 
 def _results(
@@ -82,30 +99,28 @@ def _results(
     }
 
 
-def _readme(name: str, settings: RetrainSettings, tasks: tuple[Task, ...], found: tuple[Training, ...]) -> str:
-    seeds = len(settings.seeds)
+_FILES = f"""\
+| TASK-SEED.csv | learning rate, loss and training error by epoch |
+| TASK-SEED.pt | the weights that were tested: a state dict for `torch.load(..., weights_only=True)` |
+| {RESULTS} | every number of the table, by seed |
+| config.json, {DATA} | settings; data and seed of the split |
+| environment.json | versions |
+"""
+
+
+def _readme(name: str, settings: RetrainSettings, found: tuple[Training, ...]) -> str:
+    made = isinstance(settings.network, TorchvisionForm)
     tested = "the last weights" if settings.ema is None else f"a moving average of the weights ({settings.ema})"
-    drawn = isinstance(settings.network, TorchvisionForm)
-    lines = [
-        f"# Retraining of {name}",
-        "",
-        f"{'A network' if drawn else 'Networks of this cell'}, trained from scratch for {settings.epochs} epochs on "
-        f"the train and valid parts of each task, and tested once, at the end, on the test part: {tested}.",
-        "",
-        as_markdown(found),
-        f"{'Mean ± standard deviation over' if seeds > 1 else 'From'} {seeds} seed{'s' if seeds > 1 else ''} of the "
-        "retraining. Parameters and multiply-adds (of one image, in convolutions and linear layers) leave out the "
-        "auxiliary head.",
-        "",
-        "`mlo-nas evaluate FOLDER` tests the weights in this folder again.",
-        "",
-        "| file | what it is |",
-        "|---|---|",
-        *([] if drawn else [f"| {GENOTYPE} | the cell |"]),
-        "| TASK-SEED.csv | learning rate, loss and training error by epoch |",
-        "| TASK-SEED.pt | the weights that were tested: a state dict for `torch.load(..., weights_only=True)` |",
-        f"| {RESULTS} | every number of the table, by seed |",
-        f"| config.json, {DATA} | settings; data and seed of the split |",
-        "| environment.json | versions |",
-    ]
-    return "\n".join(lines) + "\n"
+    how = f"{'A network' if made else 'Networks of this cell'}, trained from scratch on the train and valid parts of "
+    how += f"each task ({_count(settings.epochs, 'epoch')}), and tested once, at the end, on the test part: {tested}."
+    spread = "Mean ± standard deviation over" if len(settings.seeds) > 1 else "From"
+    notes = f"{spread} {_count(len(settings.seeds), 'seed')} of the retraining. Parameters and multiply-adds (of one "
+    notes += "image, in convolutions and linear layers) leave out the auxiliary head."
+    again = "`mlo-nas evaluate FOLDER` tests the weights in this folder again."
+    cell = "" if made else f"| {GENOTYPE} | the cell |\n"
+    files = f"| file | what it is |\n|---|---|\n{cell}{_FILES}"
+    return "\n".join([f"# Retraining of {name}", "", how, "", as_markdown(found), notes, "", again, "", files])
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from rich.table import Table
 from applications.nas.retrain import Training
 from applications.nas.summary import mean_and_spread
 
-HEADER = ("task", "metric", "test", "top-5 error %", "parameters", "multiply-adds", "images")
+HEADER = ("task", "metric", "test", "top-5 error %", "parameters", "mult-adds", "images")
 
 
 def rows(trainings: Sequence[Training]) -> list[tuple[str, ...]]:

@@ -51,12 +51,10 @@ def run(words: list[str], console: Console) -> None:
     if command.split_seed is not None and found is not None:
         raise ConfigError("retrain: --split-seed mixes what the search kept apart: leave out it or --run")
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
-    cell, settings, label = _architecture(command, searched)
-    with (
-        new_folder(command.out, command.run or Path("runs"), "retrain") as folder,
-        progress(console) as begin,
-    ):
-        trainings = retrain_run(cell, label, searched, settings, folder, begin, search=_search_of(command))
+    cell, settings, label = _architecture(command, searched, default)
+    search = command.run if command.cell is None and cell is not None else None
+    with new_folder(command.out, command.run or Path("runs"), "retrain") as folder, progress(console) as begin:
+        trainings = retrain_run(cell, label, searched, settings, folder, begin, search=search)
     console.print(f"{label}:", highlight=False)
     console.print(as_table(trainings))
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
@@ -80,13 +78,17 @@ def _check_data_named(words: list[str], found: Path | None) -> None:
         )
 
 
-def _architecture(command: RetrainCommand, searched: SearchSettings) -> tuple[Genotype | None, RetrainSettings, str]:
+def _architecture(
+    command: RetrainCommand, searched: SearchSettings, preset: RetrainSettings
+) -> tuple[Genotype | None, RetrainSettings, str]:
     """Return the cell, the settings, and what to call the cell."""
     settings, cell = command.settings, command.cell
     if cell is not None and cell.startswith(TORCHVISION):
-        form = settings.network if isinstance(settings.network, TorchvisionForm) else TorchvisionForm()
-        form = replace(form, model=cell.removeprefix(TORCHVISION))
-        settings = replace(settings, network=form, drop_path=0.0)  # there are no paths to drop
+        settings = _hand_made(cell.removeprefix(TORCHVISION), settings, preset)
+    elif cell is not None and isinstance(settings.network, TorchvisionForm):
+        raise ConfigError(
+            f"retrain: network:torchvision has no cell, so --cell {cell} is in vain: leave one of them out"
+        )
     if isinstance(settings.network, TorchvisionForm):
         small = ", small stem" if settings.network.stem == "small" else ""
         return None, settings, f"{TORCHVISION}{settings.network.model}{small}"
@@ -98,14 +100,21 @@ def _architecture(command: RetrainCommand, searched: SearchSettings) -> tuple[Ge
     return read_genotype(str(source)), settings, cell or Path(str(source)).resolve().name
 
 
+def _hand_made(model: str, settings: RetrainSettings, preset: RetrainSettings) -> RetrainSettings:
+    """Put a network of torchvision in the place of a preset's network of cells."""
+    if isinstance(settings.network, TorchvisionForm):
+        return replace(settings, network=replace(settings.network, model=model))
+    if (settings.network, settings.drop_path) != (preset.network, preset.drop_path):
+        raise ConfigError(
+            f"retrain: --cell {TORCHVISION}{model} is a whole network, without the options of networks of cells: leave "
+            "out --channels, --layers, --auxiliary, --drop-path and the like"
+        )
+    return replace(settings, network=TorchvisionForm(model), drop_path=0.0)
+
+
 def _draw(cell: str, searched: SearchSettings) -> Genotype:
     """Draw a cell from the space of the search, or from that of DARTS without one."""
     seed = cell.removeprefix(RANDOM)
     if not seed.isdecimal():
         raise ConfigError(f"cell: {cell!r} is no random:SEED: give a number, such as random:0")
     return random_genotype(searched.supernet.space, torch.Generator().manual_seed(int(seed)))
-
-
-def _search_of(command: RetrainCommand) -> Path | None:
-    """Return the search that found the cell: the run, unless another cell was named."""
-    return command.run if command.cell is None else None
