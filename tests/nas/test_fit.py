@@ -167,7 +167,8 @@ def test_smoothing_changes_the_loss_as_torch_does(tmp_path: Path) -> None:
 )
 def test_each_network_trains_with_each_schedule(network: NetworkForm, schedule: Schedule, tmp_path: Path) -> None:
     settings = replace(SETTINGS, network=network, schedule=schedule, epochs=2, batch=10)
-    found = retrain(GENOTYPE, toy(side=32, classes=6), settings, 0, tmp_path)
+    cell = None if isinstance(network, TorchvisionForm) else GENOTYPE
+    found = retrain(cell, toy(side=32, classes=6), settings, 0, tmp_path)
     assert 0 <= (found.top5 or 0.0) <= found.error <= 100
 
 
@@ -205,5 +206,13 @@ def test_tasks_that_are_not_classification(tmp_path: Path) -> None:
     ],
 )
 def test_what_only_a_classification_has(change: dict[str, object], told: str) -> None:
+    settings = replace(SETTINGS, **change)  # type: ignore[arg-type]
+    cell = None if isinstance(settings.network, TorchvisionForm) else ZOO["DARTS_V2"]
     with pytest.raises(ConfigError, match=told):
-        check_fit(ZOO["DARTS_V2"], other(Regression(), torch.zeros(4, 1)), replace(SETTINGS, **change))  # type: ignore[arg-type]
+        check_fit(cell, other(Regression(), torch.zeros(4, 1)), settings)
+
+
+@pytest.mark.parametrize(("cell", "network"), [(GENOTYPE, TorchvisionForm("resnet18")), (None, CifarForm(2, 3))])
+def test_cell_and_network_go_together(cell: Genotype | None, network: NetworkForm) -> None:
+    with pytest.raises(ConfigError, match="cell"):
+        check_fit(cell, toy(), replace(SETTINGS, network=network))
