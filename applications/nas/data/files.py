@@ -115,6 +115,7 @@ class FileBatches(AbstractBatches):
         self._device = torch.device(how.device)
 
     def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        self._recipe.prepare()
         chunks = self._chunks(generator)
         seeds = torch.randint(2**63 - 1, (self._count,), generator=generator)
         loader: DataLoader[Tensor | DataError] = DataLoader(
@@ -125,7 +126,12 @@ class FileBatches(AbstractBatches):
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # otherwise it draws a number from the global one
         )
-        for chunk, batch in zip(chunks, _watched(iter(loader)), strict=True):
+        source = iter(loader)
+        for chunk in chunks:
+            batch = _next(source)
+            if isinstance(batch, MLOError):
+                del source  # ends the workers now; an error that is kept would keep them, too
+                raise batch
             labels = self._files.labels[chunk]
             yield batch.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
@@ -167,19 +173,11 @@ def _stack(items: list[Tensor | DataError]) -> Tensor | DataError:
     return torch.stack(images)
 
 
-def _watched(batches: Iterator[Tensor | DataError]) -> Iterator[Tensor]:
-    """Pass batches on, and raise what a worker met."""
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):
-                raise MLOError(
-                    "a process that decodes images died, perhaps for lack of memory: use fewer workers"
-                ) from error
-            raise
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+def _next(source: Iterator[Tensor | DataError]) -> Tensor | MLOError:
+    """Return the next batch, or the error that a worker met."""
+    try:
+        return next(source)
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            return MLOError("a process that decodes images died, perhaps for lack of memory: use fewer workers")
+        raise

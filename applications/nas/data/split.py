@@ -15,7 +15,7 @@ from mlo import ConfigError, DataError
 SplitKind = Literal["halves", "ablation", "file"]
 """How an official train and test set become train, valid and test: random halves and the official test set; 45 %, 45 %
 and 10 % of the official train set, the official test set unseen; or the first and the last half in file order, as in
-DARTS, and the official test set."""
+DARTS, and the official test set (for sets that are not sorted by class)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,10 @@ class Recipe:
     std: tuple[float, ...]
     augment: FileAugment | None = None
 
+    def prepare(self) -> None:
+        """Load what `image` needs: processes that are forked afterwards have it, and start at once."""
+        _transform(self)
+
     def image(self, path: Path, seed: int) -> Tensor:
         """Read one image.
 

@@ -35,9 +35,9 @@ class FolderData:
     """Resize to side x side pixels; left out: keep the size."""
     subset: int | None = None
     """Images to keep in each of train, valid and test, class-balanced; left out: all."""
-    split: SplitKind = "halves"
-    """How train and test become train, valid and test: halves of train, and test; 45, 45 and 10 percent of train; or
-    the halves of train in the order of the file names, and test."""
+    split: Literal["halves", "ablation"] = "halves"
+    """How train and test become train, valid and test: two random halves of train, and test; or 45, 45 and 10 percent
+    of train."""
     lazy: bool = False
     """Decode images whenever a batch needs them, for folders too large for memory; cropped as ImageNet is."""
     workers: int = 0
