@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.common import choose_preset, members, parse
-from applications.nas.methods import known_methods
+from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
-from applications.nas.settings import Data, Formulation, SearchSettings
+from applications.nas.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class SearchCommand:
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas search` with the words behind it."""
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
-    command = parse(SearchCommand(default), _with_choices(default, rest), f"mlo-nas search {name}")
+    command = SearchCommand(default)
+    command = parse(command, rest, f"mlo-nas search {name}")
     with new_folder(command.out, Path("runs"), name) as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         with progress(console) as begin:
@@ -39,22 +38,3 @@ def run(words: list[str], console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
-
-
-def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
-    """Put the choices (data:..., method:..., formulation:...) first, and name those that the user leaves to the preset.
-
-    So options may stand anywhere, and those of a choice are there without naming it again.
-    """
-    choices = {"data": members(Data), "method": known_methods(), "formulation": members(Formulation)}
-    named = {field: {f"{field}:{name}": kind for name, kind in kinds.items()} for field, kinds in choices.items()}
-    chosen = []
-    for field, kinds in named.items():
-        given = [word for word in words if word in kinds]
-        preset = next(word for word, kind in kinds.items() if kind is type(getattr(default, field)))
-        chosen.append(given[-1] if given else preset)
-    if {"-h", "--help"}.intersection(words):
-        sys.stdout.write("Choices, anywhere behind the preset:\n")
-        sys.stdout.write("".join(f"  {' | '.join(kinds)}\n" for kinds in named.values()) + "\n")
-    known = {word for kinds in named.values() for word in kinds}
-    return chosen + [word for word in words if word not in known]

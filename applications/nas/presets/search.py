@@ -1,4 +1,4 @@
-"""Named settings."""
+"""Named settings of searches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from applications.nas.settings import (
     FolderData,
     GradientSettings,
     Interleaving,
-    RetrainSettings,
     SearchSettings,
     SingleTask,
     SupernetSettings,
-    WeightSettings,
 )
 
 SMALL_PRIMITIVES = ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3")
@@ -46,22 +44,5 @@ SEARCH: dict[str, tuple[str, SearchSettings]] = {
     "interleaving": (
         "Interleaving of CIFAR-100 and CIFAR-10, M = 2, lambda = 100, otherwise as DARTS, like the paper. For a GPU.",
         SearchSettings(data=CifarData(classes=(100, 10)), formulation=Interleaving()),
-    ),
-}
-
-RETRAIN: dict[str, tuple[str, RetrainSettings]] = {
-    "digits": (
-        "A small network in seconds: 3 cells, C = 8, 15 epochs, three seeds.",
-        RetrainSettings(
-            channels=8, layers=3, epochs=15, batch=32, weights=WeightSettings(min_lr=0.0), seeds=(0, 1, 2), device="cpu"
-        ),
-    ),
-    "folders": (
-        "A small network in minutes: 5 cells, C = 8, 10 epochs.",
-        RetrainSettings(channels=8, layers=5, epochs=10, batch=64),
-    ),
-    "cifar": (
-        "The CIFAR evaluation of DARTS: 20 cells, C = 36, 600 epochs, auxiliary head, drop path, cutout. For a GPU.",
-        RetrainSettings(auxiliary=True, drop_path=0.2, cutout=16),
     ),
 }
