@@ -13,7 +13,7 @@ from torch import Tensor
 
 import mlo
 from applications.nas.data import Batches, Images, Task
-from applications.nas.draw import draw_genotype
+from applications.nas.draw import draw_alphas, draw_curves, draw_genotype
 from applications.nas.formulations import (
     ARCHITECTURE,
     Learner,
@@ -23,7 +23,6 @@ from applications.nas.formulations import (
     looks_ahead,
 )
 from applications.nas.methods.darts import derive, initial_alphas, softmax_relaxation
-from applications.nas.plots import draw_alphas, draw_curves
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_config, write_json, write_text
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
