@@ -55,7 +55,9 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}): is it the right folder?") from error
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from applications.nas.draw import (
     animate_evolution,
@@ -33,15 +33,18 @@ from applications.nas.run_folder import (
     read_search_settings,
 )
 from applications.nas.run_folder.history import count_skips
-from applications.nas.run_folder.index import README, write_index, write_readme
+from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.search_words import describe_cost, describe_formulation
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype
+from mlo import DataError
+
+T = TypeVar("T")
 
 FILES: Mapping[str, str] = {
-    "index.html": "this page",
+    INDEX: "the page of this run: start here",
     README: "the same, short, as text",
     CONFIG: "every setting; `mlo-nas search --config config.json` repeats the search",
     ENVIRONMENT: "versions, hardware, commit and command",
@@ -59,7 +62,7 @@ FILES: Mapping[str, str] = {
     "alphas.json": "the architecture variables at the end",
     "alphas.svg": "the mixing weights at the end",
     GENOTYPE: "the cell that was found; other commands read it",
-    "cell.svg": "the cell that was found",
+    "cell.svg": "the cell that was found; each picture is there as PNG, too",
     RESULTS: "method, tasks and cost",
 }
 """What the folder of a search holds."""
@@ -85,19 +88,21 @@ def draw_search(folder: Path, stem: Callable[[str], Path] | None = None) -> tupl
             suffix; left out: into the folder, under that name.
 
     Returns:
-        The pictures, and for each file that is missing a note of what could not be drawn.
+        The pictures, and notes: what could not be drawn, and why.
 
     Raises:
-        DataError: If a file is there and cannot be read, or a picture cannot be written.
+        DataError: If the cell that was found cannot be read, or a picture cannot be written.
     """
     place = stem if stem is not None else lambda name: folder / name
+    notes: list[str] = []
+    history = _try(lambda: read_history(folder), "how the cell evolved is not drawn", notes) or ()
+    rows = _try(lambda: read_metrics(folder), "curves are not drawn", notes)
+    sketch = _try(lambda: read_sketch(folder), "the problem graph is not drawn", notes)
     drawn: list[Path] = []
-    has = {name: (folder / name).is_file() for name in (GENOTYPE, GENOTYPES, METRICS, GRAPH)}
-    history = read_history(folder) if has[GENOTYPES] else ()
-    rows = read_metrics(folder) if has[METRICS] else []
     found = last_genotype(folder, history)
     if found is not None:
         drawn += draw_genotype(found, place("cell"))
+        notes += [] if (folder / GENOTYPE).is_file() else ["the search has not finished: the cell is its last epoch's"]
     if history:
         drawn += draw_evolution(history, place("evolution"))
         drawn.append(animate_evolution(history, Path(f"{place('evolution')}.gif")))
@@ -106,11 +111,18 @@ def draw_search(folder: Path, stem: Callable[[str], Path] | None = None) -> tupl
         drawn += draw_mixture(history[-1].weights, place("alphas"))
     if rows:
         drawn += draw_log(rows, history, place("curves"))
-    if has[GRAPH]:
-        drawn += draw_chain(read_sketch(folder), place("graph"))
-    missing = {GENOTYPES: "how the cell evolved", METRICS: "curves", GRAPH: "the problem graph"}
-    notes = [f"{folder / name} is not there: {what} could not be drawn" for name, what in missing.items() if not has[name]]
+    if sketch is not None:
+        drawn += draw_chain(sketch, place("graph"))
     return drawn, notes
+
+
+def _try(read: Callable[[], T], lost: str, notes: list[str]) -> T | None:
+    """Read a file that only pictures need; of one that is missing or damaged, note what is lost."""
+    try:
+        return read()
+    except DataError as error:
+        notes.append(f"{lost}: {error}")
+        return None
 
 
 def last_genotype(folder: Path, history: Sequence[Snapshot]) -> Genotype | None:
@@ -136,15 +148,14 @@ def explain_search(folder: Path, tasks: Sequence[str] = (), warnings: Sequence[s
     history = read_history(folder) if (folder / GENOTYPES).is_file() else ()
     found = last_genotype(folder, history)
     names = list(tasks) or [str(name) for name in results.get("tasks", [])]
-    summary = [describe_formulation(settings, names)]
-    summary.append(f"It took {describe_cost(results)}." if results else "The search has not finished.")
+    cost = describe_cost(results) if results else "The search has not finished."
     title = f"An architecture search by {results['method']}" if "method" in results else "An architecture search"
     outcome: list[AbstractBlock] = [Code(str(found)), Text(_skips(found))] if found is not None else []
     repeat = [Text("In this folder:"), Code("mlo-nas search --config config.json --out ../again")]
     write_index(
         folder,
         title,
-        summary=summary,
+        summary=[cost],
         facts=_facts(settings, names, results),
         sections=_sections(folder, settings, outcome, repeat),
         files=FILES,
@@ -152,7 +163,7 @@ def explain_search(folder: Path, tasks: Sequence[str] = (), warnings: Sequence[s
     )
     alarms = [Text(f"**Warning:** {text}") for text in warnings]
     pictures = [Picture("cell.svg", "the cell")] if (folder / "cell.svg").is_file() else []
-    texts = [Text(text) for text in summary]
+    texts = [Text(describe_formulation(settings, names)), Text(cost)]
     write_readme(folder, title, [*texts, *alarms, *outcome, *pictures, *repeat], FILES)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from applications.nas.settings import Formulation, Interleaving, MultiTask, SearchSettings
 
 _DAY = 86400.0
+RHO = "\N{GREEK SMALL LETTER RHO}"
 
 
 def strength(form: Interleaving, lr: float) -> tuple[float, float]:
@@ -26,7 +27,7 @@ def strength_label(form: Formulation, lr: float) -> str:
     if not isinstance(form, Interleaving):
         return ""
     c, rho = strength(form, lr)
-    return f"c = {c:.3g}, ρ = {rho:.3g}"
+    return f"c = {c:.3g}, {RHO} = {rho:.3g}"
 
 
 def describe_formulation(settings: SearchSettings, tasks: Sequence[str]) -> str:
@@ -47,7 +48,7 @@ def describe_formulation(settings: SearchSettings, tasks: Sequence[str]) -> str:
             f"{form.form} proximal step; {held[form.anchor]}."
         )
     if isinstance(form, MultiTask):
-        return f"Multi-task: independent weights for {names}, and one architecture that minimizes the sum of their losses."
+        return f"Multi-task: weights of their own for {names}, and one architecture for the sum of their losses."
     return f"Single task: {names}."
 
 
@@ -57,14 +58,14 @@ def describe_cost(results: Mapping[str, Any]) -> str:
     Args:
         results: What `results.json` holds; what it lacks is left out.
     """
-    parts = [f"{results[key]} {key}" for key in ("steps", "gradients") if key in results]
+    parts = ["The search has finished", *(f"{results[key]} {key}" for key in ("steps", "gradients") if key in results)]
     if "seconds" in results:
         devices, device = int(results.get("devices", 1)), str(results.get("device", "cpu"))
         days = float(results["seconds"]) * devices / _DAY
         kind = "CPU" if device == "cpu" else "GPU"
-        parts.append(f"{show_seconds(float(results['seconds']))} on {devices} x {device}")
-        parts.append(f"that is {days:.2g} {kind} days")
-    return ", ".join(parts)
+        machines = device if devices == 1 else f"{devices} x {device}"
+        parts.append(f"{show_seconds(float(results['seconds']))} on {machines}, that is {days:.2g} {kind} days")
+    return f"{parts[0]}: {', '.join(parts[1:])}." if parts[1:] else f"{parts[0]}."
 
 
 def show_seconds(seconds: float) -> str:

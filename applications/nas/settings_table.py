@@ -7,7 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from applications.nas.run_folder.page import Table
@@ -48,7 +48,6 @@ def _first_line(kind: type) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
-@lru_cache
 def _meanings(kind: type) -> dict[str, str]:
     """Return the text that stands below each field in the source; none where the source is not at hand."""
     try:
@@ -57,8 +56,9 @@ def _meanings(kind: type) -> dict[str, str]:
         return {}
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     found = {}
-    for line, below in zip(body, body[1:], strict=False):
-        named = isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-        if named and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[line.target.id] = " ".join(str(below.value.value).split())  # type: ignore[attr-defined]
+    for line, below in pairwise(body):
+        target = line.target if isinstance(line, ast.AnnAssign) else None
+        text = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(target, ast.Name) and isinstance(text, ast.Constant):
+            found[target.id] = " ".join(str(text.value).split())
     return found

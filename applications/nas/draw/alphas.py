@@ -43,7 +43,9 @@ def draw_alphas(
     named = named_weights(alphas, choices if choices is not None else primitives)
     for title, edges in named.items():
         if len(edges) != len(rows):
-            raise DataError(f"{title}: a table of {len(edges)} edges, but {len(rows)} names of edges: give one for each")
+            raise DataError(
+                f"{title}: a table of {len(edges)} edges, but {len(rows)} of their names: give one for each"
+            )
     return _draw(named, primitives, rows, path_stem)
 
 

@@ -67,8 +67,9 @@ def _frame(snapshot: Snapshot, before: Snapshot | None, boxes: Mapping[str, Box]
         paint_kind(figure, ((1 - share) / 2, top / total, share, heights[kind] / total), kind, box, snapshot, before)
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(_DPI)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.fromarray(pixels[..., :3])
 
 
 def _palette() -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -19,9 +20,9 @@ _LETTERS = 22
 _MARGIN, _LEGEND = 0.25, 0.22
 _LEGENDS = {ANSWER: "answer of a solve", VALUE: "value, a constant", NEAR: "held near, by a proximal term"}
 _REMEMBERED = "the same, at the answer of the step before"
-_DASHES = (0, (5, 2.5))
+_DASHES: Any = (0, (5, 2.5))
 _COLORS = {ANSWER: "#0072b2", VALUE: "#66707a", NEAR: "#c65100"}
-_STYLES = {ANSWER: "-", VALUE: (0, (1.2, 2.0)), NEAR: "-"}
+_STYLES: dict[str, Any] = {ANSWER: "-", VALUE: (0, (1.2, 2.0)), NEAR: "-"}
 
 
 def draw_chain(sketch: GraphSketch, path_stem: str | Path) -> tuple[Path, Path]:
@@ -73,7 +74,8 @@ def _paint_wire(axes: Axes, wire: Wire) -> None:
 def _box(axes: Axes, stage: Stage, center: Point, width: float) -> None:
     corner = (center[0] - width / 2, center[1] - HEIGHT / 2)
     style = "round,pad=0,rounding_size=0.12"
-    axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, style, facecolor=PAPER, edgecolor=INK, linewidth=1.2, zorder=3))
+    outline = FancyBboxPatch(corner, width, HEIGHT, style, facecolor=PAPER, edgecolor=INK, linewidth=1.2, zorder=3)
+    axes.add_patch(outline)
     lines = [(stage.name, 10, "bold"), (stage.note, 8, "normal")]
     shown = [line for line in lines if line[0]]
     for number, (text, size, weight) in enumerate(shown):
@@ -96,20 +98,15 @@ def _box(axes: Axes, stage: Stage, center: Point, width: float) -> None:
 
 
 def _legend(axes: Axes, wires: Sequence[Wire], rows: int) -> None:
-    styles = {_LEGENDS[kind]: (_COLORS[kind], _STYLES[kind]) for kind in _LEGENDS if _has(wires, kind)}
+    kinds = [kind for kind in _LEGENDS if any(wire.kind == kind for wire in wires)]
+    styles = {_LEGENDS[kind]: (_COLORS[kind], _STYLES[kind]) for kind in kinds}
     if any(wire.remembered for wire in wires):
         styles[_REMEMBERED] = (_COLORS[NEAR], _DASHES)
+    keys = [
+        Line2D([], [], color=color, linestyle=style, linewidth=1.6, label=text)
+        for text, (color, style) in styles.items()
+    ]
+    columns = -(-len(keys) // rows)
     axes.legend(
-        handles=[Line2D([], [], color=color, linestyle=style, linewidth=1.6) for color, style in styles.values()],
-        labels=list(styles),
-        loc="lower center",
-        ncols=-(-len(styles) // rows),
-        fontsize=8,
-        frameon=False,
-        labelcolor=INK,
-        borderaxespad=0.1,
+        handles=keys, loc="lower center", ncols=columns, fontsize=8, frameon=False, labelcolor=INK, borderaxespad=0.1
     )
-
-
-def _has(wires: Sequence[Wire], kind: str) -> bool:
-    return any(wire.kind == kind for wire in wires)

@@ -46,7 +46,7 @@ class GraphSketch:
     stages: tuple[Stage, ...]
 
     def places(self) -> dict[str, tuple[int, int]]:
-        """Return row and column of each stage: stages called "learner@round" by round and learner, others in one row."""
+        """Return row and column of each stage: by round and learner if all are "learner@round", else in one row."""
         matches = [_STAGE.fullmatch(stage.name) for stage in self.stages]
         found = [match for match in matches if match is not None]
         if len(found) < len(matches):
@@ -56,9 +56,7 @@ class GraphSketch:
         return {match[0]: (rounds.index(int(match[2])), learners.index(match[1])) for match in found}
 
 
-def sketch_graph(
-    graph: mlo.ProblemGraph, *, notes: Mapping[str, str] | None = None, strength: str = ""
-) -> GraphSketch:
+def sketch_graph(graph: mlo.ProblemGraph, *, notes: Mapping[str, str] | None = None, strength: str = "") -> GraphSketch:
     """Take from a problem graph what a picture shows.
 
     Args:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("torch", "torchopt", "torchvision", "numpy", "scikit-learn", "mlo-torch", "matplotlib", "tensorboard")
+import mlo
+
+_PACKAGES = ("torch", "torchopt", "torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
 _SECONDS = 10
 
 
@@ -23,9 +25,9 @@ def environment() -> dict[str, str | int]:
     """Describe this process and its machine.
 
     Returns:
-        Plain data: versions of Python and of the packages that matter, "system", "machine", "cpu", "cpus", "threads" (those
-        that torch uses), "gpu", "gpus", "driver", "cuda", "commit" (of the checkout, or "none"), "command" (without
-        the places of folders outside the working one), "started" (in UTC).
+        Plain data: versions of Python and of the packages that matter, "system", "machine", "cpu", "cpus", "threads"
+        (those that torch uses), "gpu", "gpus", "driver", "cuda", "commit" (of the checkout, or "none"), "command"
+        (without the places of folders outside the working one), "started" (in UTC).
     """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -34,6 +36,7 @@ def environment() -> dict[str, str | int]:
         except PackageNotFoundError:
             found[package] = "not installed"
     found |= {
+        "mlo-torch": mlo.__version__,
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "cpu": _cpu(),
@@ -56,7 +59,7 @@ def commit(place: Path) -> str:
     Returns:
         The commit's hash, "HASH, changed since", or "none" if these files are not under version control.
     """
-    # An installed copy may lie in a foreign repository, such as that of an environment: then git does not know the file.
+    # An installed copy may lie in a foreign repository, in an environment of its own: git does not know its files.
     if not _ask("git", "-C", str(place), "ls-files", "__init__.py"):
         return "none"
     head = _ask("git", "-C", str(place), "rev-parse", "HEAD")

@@ -133,7 +133,7 @@ def _plain(snapshot: Snapshot) -> dict[str, Any]:
 def _read(entry: Any, where: str) -> Snapshot:
     missing = [key for key in _KEYS if key not in entry] if isinstance(entry, dict) else list(_KEYS)
     if missing:
-        raise DataError(f"{where}: lacks {', '.join(missing)}: this is no history that this version wrote; search again")
+        raise DataError(f"{where}: lacks {', '.join(missing)}; this version writes another history: search again")
     numbers = (entry["stage"], entry["epoch"])
     weights = entry.get("weights", {})
     if not all(type(number) is int for number in numbers) or not _are_weights(weights):

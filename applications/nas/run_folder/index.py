@@ -25,7 +25,8 @@ h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 
 a { color: var(--link); } code, pre { font: 0.9rem/1.45 ui-monospace, monospace; }
 pre { background: var(--box); padding: 0.8rem 1rem; overflow-x: auto; border-radius: 6px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.93rem; }
-th, td { text-align: left; vertical-align: top; padding: 0.25rem 1.2rem 0.25rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 1.2rem 0.25rem 0;
+  border-bottom: 1px solid var(--line); }
 td { overflow-wrap: anywhere; } td:first-child { overflow-wrap: normal; }
 .numbers td + td, .numbers th + th { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1.2rem 0; } figcaption { color: var(--faint); font-size: 0.9rem; margin-top: 0.4rem; }
@@ -70,12 +71,13 @@ def write_index(
     parts += [f"<h2>{escape(section.title)}</h2>\n{_blocks(section.blocks, folder)}" for section in sections]
     parts.append(f"<h2>Files</h2>\n{_files(folder, files)}")
     body = "\n".join(part for part in parts if part)
-    head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>'
     page = f"""\
 <!doctype html>
 <html lang="en">
 <head>
-{head}
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title>
 <style>
 {_STYLE}</style>
 </head>
@@ -104,7 +106,7 @@ def write_readme(folder: Path, title: str, blocks: Sequence[AbstractBlock], file
     Raises:
         DataError: If it cannot be written.
     """
-    table = Table(("file", "what it is"), list(_existing(folder, files).items()))
+    table = Table(("file", "what it is"), list(_existing(folder, files, README).items()))
     parts = [f"# {title}", *(block.markdown() for block in blocks), table.markdown()]
     write_text(folder / README, "\n\n".join(parts) + "\n")
     return folder / README
@@ -117,10 +119,12 @@ def _blocks(blocks: Sequence[AbstractBlock], folder: Path) -> str:
 def _files(folder: Path, files: Mapping[str, str]) -> str:
     rows = [
         f'<tr><td><a href="{link(name)}">{escape(name)}</a></td><td>{escape(meaning)}</td></tr>'
-        for name, meaning in _existing(folder, files).items()
+        for name, meaning in _existing(folder, files, INDEX).items()
     ]
     return '<div class="wide"><table>' + "\n".join(rows) + "</table></div>"
 
 
-def _existing(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    return {name: meaning for name, meaning in files.items() if (folder / name).exists()}
+def _existing(folder: Path, files: Mapping[str, str], page: str) -> dict[str, str]:
+    """Return those files that there are, without the page that lists them."""
+    found = (name for name in files if (folder / name).exists() or name in (INDEX, README))
+    return {name: files[name] for name in found if name != page}

@@ -58,5 +58,5 @@ class RunLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the files."""
-        self._csv.__exit__(kind, error, at)
         self._events.close()
+        self._csv.__exit__(kind, error, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -31,9 +32,12 @@ class MetricsFile:
         self._path, self._columns = path, list(columns)
         self.rows: list[dict[str, float]] = []
         with explained(path):
-            self._file = path.open("w", newline="", encoding="utf-8")
-            if self._columns:
+            self._file: TextIO = path.open("w", newline="", encoding="utf-8")
+            try:
                 self._append(self._columns)
+            except OSError:
+                self._drop()
+                raise
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row.
@@ -54,6 +58,8 @@ class MetricsFile:
         return [row.get(column, "") for column in self._columns]
 
     def _append(self, cells: Sequence[object]) -> None:
+        if not cells:
+            return
         csv.writer(self._file).writerow(cells)
         self._file.flush()
 
@@ -63,7 +69,7 @@ class MetricsFile:
         write_text(self._path, text.getvalue())
         # What was open is no longer the file of that name.
         self._file.close()
-        self._file: TextIO = self._path.open("a", newline="", encoding="utf-8")
+        self._file = self._path.open("a", newline="", encoding="utf-8")
 
     def __enter__(self) -> MetricsFile:
         """Return self."""
@@ -71,7 +77,16 @@ class MetricsFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the file."""
-        self._file.close()
+        if error is not None:
+            self._drop()
+            return
+        with explained(self._path):
+            self._file.close()
+
+    def _drop(self) -> None:
+        """Close the file after an error, which matters more than that closing, too, finds no room."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

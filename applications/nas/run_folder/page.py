@@ -109,8 +109,9 @@ class Picture(AbstractBlock):
         """Return a figure; where the file is missing, that."""
         if not (folder / self.file).is_file():
             return f"<p>{escape(self.caption)} ({escape(self.file)} is not there.)</p>"
-        shown = f'<img src="{link(self.file)}" alt="{escape(self.caption)}">'
-        return f'<figure><a href="{link(self.file)}">{shown}</a><figcaption>{escape(self.caption)}</figcaption></figure>'
+        place, caption = link(self.file), escape(self.caption)
+        image = f'<a href="{place}"><img src="{place}" alt="{caption}"></a>'
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
     def markdown(self) -> str:
         """Return an image."""

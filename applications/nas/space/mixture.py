@@ -41,9 +41,9 @@ def named_weights(tables: Mapping[str, Tensor], primitives: Sequence[str] | Mapp
 
 
 def _name_rows(kind: str, table: Tensor, names: Names) -> list[dict[str, float]]:
-    same = all(isinstance(name, str) for name in names)
+    common = [name for name in names if isinstance(name, str)]
     edges = table.shape[0] if table.ndim else 0
-    choices = [list(names)] * edges if same else [list(choice) for choice in names]
+    choices = [common] * edges if common else [list(choice) for choice in names]
     fits = table.ndim == 2 and edges == len(choices) and all(len(choice) == table.shape[1] for choice in choices)
     if not fits or any(len(set(choice)) < len(choice) for choice in choices):
         counts = sorted({len(choice) for choice in choices}) or [len(names)]
