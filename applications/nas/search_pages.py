@@ -91,18 +91,17 @@ def draw_search(folder: Path, stem: Callable[[str], Path] | None = None) -> tupl
         The pictures, and notes: what could not be drawn, and why.
 
     Raises:
-        DataError: If the cell that was found cannot be read, or a picture cannot be written.
+        DataError: If there is no cell, or it cannot be read, or a picture cannot be written.
     """
     place = stem if stem is not None else lambda name: folder / name
     notes: list[str] = []
     history = _try(lambda: read_history(folder), "how the cell evolved is not drawn", notes) or ()
     rows = _try(lambda: read_metrics(folder), "curves are not drawn", notes)
     sketch = _try(lambda: read_sketch(folder), "the problem graph is not drawn", notes)
-    drawn: list[Path] = []
-    found = last_genotype(folder, history)
-    if found is not None:
-        drawn += draw_genotype(found, place("cell"))
-        notes += [] if (folder / GENOTYPE).is_file() else ["the search has not finished: the cell is its last epoch's"]
+    if not (folder / GENOTYPE).is_file() and history:
+        notes.append("the search has not finished: the cell is its last epoch's")
+    # Without a cell there is nothing to draw; that error tells why.
+    drawn = [*draw_genotype(last_genotype(folder, history) or read_genotype(folder), place("cell"))]
     if history:
         drawn += draw_evolution(history, place("evolution"))
         drawn.append(animate_evolution(history, Path(f"{place('evolution')}.gif")))

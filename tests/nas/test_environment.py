@@ -82,3 +82,17 @@ def test_the_commit_is_that_of_the_source_alone(tmp_path: Path) -> None:
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit(Path(__file__).parent) == "none"
+
+
+def test_a_gpu_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H100")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 570.1\necho 570.1\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    found = environment()
+    assert [found[key] for key in ("gpu", "gpus", "driver", "cuda")] == ["NVIDIA H100", 2, "570.1", "12.8"]
+    monkeypatch.setenv("PATH", "")
+    assert environment()["driver"] == "unknown"

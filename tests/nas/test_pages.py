@@ -11,12 +11,13 @@ from urllib.parse import unquote
 import pytest
 import torch
 
+from applications.nas.cli import main
 from applications.nas.draw import GraphSketch, Stage, write_sketch
 from applications.nas.presets import SEARCH
 from applications.nas.run_folder import GENOTYPES, History, RunLog, write_config, write_json, write_text
 from applications.nas.run_folder.index import write_index, write_readme
 from applications.nas.run_folder.page import Code, Picture, Section, Table, Text, fact_table
-from applications.nas.search_pages import FILES, draw_search, explain_search
+from applications.nas.search_pages import draw_search, explain_search
 from applications.nas.search_words import describe_cost, describe_formulation, show_seconds, strength, strength_label
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings, SingleTask
 from applications.nas.settings_table import settings_table
@@ -197,14 +198,8 @@ def test_a_search_explains_itself(folder: Path) -> None:
     assert [link for link in page.links if not (folder / unquote(link)).exists()] == []
     shown = {path.name for path in drawn if path.suffix != ".png"}
     assert shown <= set(page.links)
-    for told in (
-        "by DARTS-2nd",
-        "lambda = 20,",
-        "lr lambda = 1 and",
-        "rho = 0.5",
-        "Warning: " + NASTY,
-        "mlo-nas search --config",
-    ):
+    words = ("by DARTS-2nd", "lambda = 20,", "lr lambda = 1 and", "rho = 0.5", "mlo-nas search --config")
+    for told in (*words, f"Warning: {NASTY}"):
         assert told in page.text, told
     readme = (folder / "README.md").read_text()
     listed = set(re.findall(r"^\| ([\w.]+/?) \|", readme, flags=re.MULTILINE)) - {"file"}
@@ -216,7 +211,6 @@ def test_a_search_explains_itself(folder: Path) -> None:
 def test_a_search_that_has_not_finished(folder: Path) -> None:
     for name in ("genotype.json", "results.json", "graph.json"):
         (folder / name).unlink()
-    (folder / GENOTYPES).write_text((folder / GENOTYPES).read_text())
     drawn, notes = draw_search(folder, lambda name: folder / "pictures" / name)
     assert folder / "pictures/cell.svg" in drawn
     assert len(notes) == 2
@@ -236,5 +230,18 @@ def test_damaged_files_cost_their_pictures_only(folder: Path) -> None:
         explain_search(folder)
 
 
-def test_files_are_named_as_they_are_written() -> None:
-    assert {"config.json", "results.json", "genotype.json", "genotypes.json", "metrics.csv", "graph.json"} <= set(FILES)
+def test_the_command_draws_all_of_a_search(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "graph.json").unlink()
+    assert main(["draw", str(folder), "--out", str(folder / "p" / "x.png")]) == 0
+    *pictures, note = capsys.readouterr().out.splitlines()
+    names = ["x", *(f"x-{name}" for name in ("evolution", "weights", "alphas", "curves"))]
+    found = {f"{name}{suffix}" for name in names for suffix in (".svg", ".png")} | {"x-evolution.gif"}
+    assert {Path(line).name for line in pictures} == {path.name for path in (folder / "p").iterdir()} == found
+    assert note.startswith("the problem graph is not drawn: ")
+
+
+def test_a_search_without_a_cell_cannot_be_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("genotype.json", GENOTYPES):
+        (folder / name).unlink()
+    assert main(["draw", str(folder)]) == 2
+    assert "genotype.json: no genotype there (the search has not finished)" in capsys.readouterr().err

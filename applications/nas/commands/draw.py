@@ -9,8 +9,9 @@ import tyro
 from rich.console import Console
 
 from applications.nas.draw import draw_genotype
-from applications.nas.run_folder import CONFIG, GENOTYPES, read_genotype
+from applications.nas.run_folder import CONFIG, GENOTYPE, GENOTYPES, read_genotype
 from applications.nas.search_pages import draw_search
+from applications.nas.space.zoo import ZOO
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ def run(words: list[str], console: Console) -> None:
     command = tyro.cli(DrawCommand, args=words, prog="mlo-nas draw")
     stem = command.out.with_suffix("") if command.out.suffix in (".svg", ".png") else command.out
     folder = Path(command.cell)
-    if (folder / GENOTYPES).is_file() and (folder / CONFIG).is_file():
+    searched = (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (GENOTYPE, GENOTYPES))
+    if searched and command.cell not in ZOO:
         drawn, notes = draw_search(folder, lambda name: stem if name == "cell" else Path(f"{stem}-{name}"))
     else:
         drawn, notes = list(draw_genotype(read_genotype(command.cell), stem)), []
