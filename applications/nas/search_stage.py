@@ -101,7 +101,7 @@ def metric_columns(graph: mlo.ProblemGraph) -> list[str]:
     return ["step", "stage", "epoch", "lr", *kinds]
 
 
-def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]:
+def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
     """Run one stage.
 
     Args:
@@ -110,11 +110,10 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]
         record: Where steps and epochs are written down.
 
     Returns:
-        Its epochs.
+        Its last epoch.
     """
     settings, stage, space = course.settings, prepared.stage, prepared.space
     engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
-    epochs: list[Epoch] = []
     moved = []
     for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
         prepared.clock.now = place
@@ -122,16 +121,21 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]
             settings.method.begin_epoch(learner.network, place)
         frozen = place.epoch < stage.warm_up
         _run_epoch(course, engine, place, frozen, record)
-        variables = engine.values[ARCHITECTURE]
-        genotype = settings.method.derive(variables, space, place)
-        epochs.append(Epoch(place, {name: table.cpu() for name, table in variables.items()}, genotype))
-        record.end_epoch(epochs[-1])
-        moved += [] if frozen else [genotype]
+        last = _look(settings, engine, space, place)
+        record.end_epoch(last)
+        moved += [] if frozen else [last.genotype]
         reason = settings.method.stop(moved) if moved else None
         if reason is not None:
             record.stop(place, reason)
             break
-    return epochs
+    return last
+
+
+def _look(settings: SearchSettings, engine: mlo.Engine, space: CellSpace, place: Progress) -> Epoch:
+    """Return what stands at the end of an epoch."""
+    variables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    strengths = settings.method.strengths(variables, space, place)
+    return Epoch(place, variables, strengths, space, settings.method.derive(variables, space, place))
 
 
 def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: Record) -> None:

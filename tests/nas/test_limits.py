@@ -52,7 +52,7 @@ def test_a_cell_survives_a_picture_that_fails(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(search_record, "draw_alphas", fail)
+    monkeypatch.setattr(search_record, "draw_search", fail)
     net = SupernetSettings(nodes=1, primitives=("none", "skip_connect", "max_pool_3x3"), channels=2, layers=3)
     settings = replace(SEARCH["digits"][1], supernet=net, epochs=1, batch=300)
     with pytest.raises(OSError, match="no space"):

@@ -49,7 +49,7 @@ FORMS: list[Formulation] = [SingleTask(), MultiTask(), Interleaving(weight=20.0)
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_record, "_draw", lambda *_: None)
+    monkeypatch.setattr(search_record, "draw_search", lambda *_: ([], []))
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
