@@ -47,7 +47,9 @@ searches = st.builds(
         side=st.none() | st.integers(),
         subset=st.none() | st.integers(),
     )
-    | st.builds(CifarData, classes=st.lists(st.sampled_from([10, 100]), unique=True).map(tuple), download=st.booleans()),
+    | st.builds(
+        CifarData, classes=st.lists(st.sampled_from([10, 100]), unique=True).map(tuple), download=st.booleans()
+    ),
     formulation=st.builds(SingleTask, task=st.text())
     | st.builds(Interleaving, rounds=st.integers(), weight=positive, form=st.sampled_from(["implicit", "explicit"])),
     darts=st.builds(DartsSettings, st.sampled_from(["exact", "difference", "first"]), positive),
