@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -150,16 +150,18 @@ def _environment() -> dict[str, str]:
 class MetricsFile:
     """A CSV file that gains one row at a time, on disk as soon as it is written."""
 
-    def __init__(self, path: Path) -> None:
-        """Create the file; the first row decides the columns."""
+    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+        """Create the file; without `columns` the first row decides them. A row may lack some."""
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer: csv.DictWriter[str] | None = None
+        self.columns: tuple[str, ...] = tuple(columns or ())
         self.rows: list[dict[str, float]] = []
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row."""
         if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row))
+            self.columns = self.columns or tuple(row)
+            self._writer = csv.DictWriter(self._file, self.columns)
             self._writer.writeheader()
         self._writer.writerow(row)
         self._file.flush()

@@ -48,7 +48,10 @@ def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] 
     return parsed
 
 
-def choices(union: Any, prefix: str) -> dict[type[Any], str]:
-    """Return how the command line names the members of a union of settings, such as "data:digits" for DigitsData."""
-    members = (typing.get_args(member) for member in typing.get_args(union))
-    return {kind: f"{prefix}:{subcommand.name}" for kind, subcommand in members}
+def members(union: Any) -> dict[str, type[Any]]:
+    """Return the classes of a choice, `Annotated[Kind, tyro.conf.subcommand(name)] | ...`, by their names."""
+    found = {}
+    for member in typing.get_args(union):
+        kind, *notes = typing.get_args(member)
+        found[next(note.name for note in notes if hasattr(note, "name"))] = kind
+    return found

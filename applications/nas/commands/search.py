@@ -10,7 +10,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.common import choices, choose_preset, parse
+from applications.nas.commands.common import choose_preset, members, parse
+from applications.nas.methods import known_methods
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
@@ -41,16 +42,19 @@ def run(words: list[str], console: Console) -> None:
 
 
 def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
-    """Put the choices (data:..., formulation:...) first, and name those that the user leaves to the preset.
+    """Put the choices (data:..., method:..., formulation:...) first, and name those that the user leaves to the preset.
 
     So options may stand anywhere, and those of a choice are there without naming it again.
     """
-    kinds, forms = choices(Data, "data"), choices(Formulation, "formulation")
+    choices = {"data": members(Data), "method": known_methods(), "formulation": members(Formulation)}
+    named = {field: {f"{field}:{name}": kind for name, kind in kinds.items()} for field, kinds in choices.items()}
     chosen = []
-    for known, preset in ((kinds, type(default.data)), (forms, type(default.formulation))):
-        named = [word for word in words if word in known.values()]
-        chosen.append(named[-1] if named else known[preset])
+    for field, kinds in named.items():
+        given = [word for word in words if word in kinds]
+        preset = next(word for word, kind in kinds.items() if kind is type(getattr(default, field)))
+        chosen.append(given[-1] if given else preset)
     if {"-h", "--help"}.intersection(words):
-        sys.stdout.write(f"Choices, anywhere behind the preset:\n  {' | '.join(kinds.values())}\n")
-        sys.stdout.write(f"  {' | '.join(forms.values())}\n\n")
-    return chosen + [word for word in words if word not in {*kinds.values(), *forms.values()}]
+        sys.stdout.write("Choices, anywhere behind the preset:\n")
+        sys.stdout.write("".join(f"  {' | '.join(kinds)}\n" for kinds in named.values()) + "\n")
+    known = {word for kinds in named.values() for word in kinds}
+    return chosen + [word for word in words if word not in known]

@@ -5,12 +5,12 @@ from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving, MultiTask, SingleTask
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
 from applications.nas.settings.retrain import RetrainSettings
-from applications.nas.settings.search import DartsSettings, SearchSettings, SupernetSettings
+from applications.nas.settings.search import GradientSettings, SearchSettings, SupernetSettings
 
 __all__ = [
     "ArchitectureSettings",
     "CifarData",
-    "DartsSettings",
+    "GradientSettings",
     "Data",
     "Device",
     "DigitsData",
