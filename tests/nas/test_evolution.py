@@ -131,6 +131,7 @@ def test_the_animation_has_a_frame_for_each_epoch(tmp_path: Path) -> None:
             assert image.info["duration"] == (2500 if index == len(HISTORY) - 1 else 350)
         assert image.info["loop"] == 0
     assert {frame.shape for frame in frames} == {frames[0].shape}
+    assert all((frame == 255).all(axis=2).mean() > 0.5 for frame in frames), "the paper is white"
     # The one skip connection keeps its color in the frames that have it, and only in those.
     pink = np.array([round(255 * part) for part in to_rgb(line_color("skip_connect"))])
     assert [bool((abs(frame - pink).max(axis=2) < 3).any()) for frame in frames] == [True, True, False, False, True]
