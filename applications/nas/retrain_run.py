@@ -14,7 +14,7 @@ from applications.nas.data import Task, check_splits
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training, retrain_task
 from applications.nas.retrain_table import as_markdown
-from applications.nas.run_folder import GENOTYPE, RESULTS, read_search_settings, write_config, write_json, write_text
+from applications.nas.run_folder import GENOTYPE, RESULTS, write_config, write_json, write_text
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
@@ -61,7 +61,7 @@ def retrain_run(
     for task in tasks:
         check_fit(architecture, task, settings)
     if search is not None:
-        _check_search(search, searched, tasks)
+        _check_search(search, tasks)
     write_config(folder, settings)
     write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
     if architecture is not None:
@@ -74,16 +74,20 @@ def retrain_run(
     return found
 
 
-def _check_search(search: Path, searched: SearchSettings, tasks: tuple[Task, ...]) -> None:
-    """Refuse data that have changed since the search, whose test part might hold what the search has seen."""
+def _check_search(search: Path, tasks: tuple[Task, ...]) -> None:
+    """Refuse tasks of the search that are split in another way now: the test part might hold what the search saw."""
     file = search / SPLITS
-    if not file.is_file() or read_search_settings(search).data != located(searched.data):
-        return  # an older search, or one on other data
+    if not file.is_file():
+        return
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as JSON ({error}): search again") from error
-    check_splits([task for task in tasks if task.name in records], records)
+    try:
+        check_splits([task for task in tasks if task.name in records], records)
+    except DataError as error:
+        error.add_note(f"or, if that is meant, name the cell by --cell {search} instead of --run")
+        raise
 
 
 def _results(

@@ -17,7 +17,7 @@ from applications.nas.progress import Tick, silent
 from applications.nas.retrain import Training
 from applications.nas.retrain_folder import evaluate_again, read_retrain_folder
 from applications.nas.retrain_run import retrain_run
-from applications.nas.run_folder import write_config, write_json
+from applications.nas.run_folder import write_json
 from applications.nas.settings import CifarForm, DigitsData, RetrainSettings, RetrainWeights, SearchSettings
 from applications.nas.space.zoo import ZOO
 from applications.nas.tasks import load_tasks
@@ -104,14 +104,17 @@ def test_nothing_is_written_of_what_does_not_fit(tmp_path: Path) -> None:
 def test_data_that_changed_since_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search, folder = tmp_path / "search", tmp_path / "search/retrain"
     folder.mkdir(parents=True)
-    write_config(search, SEARCHED)
     write_json(search / "splits.json", split_records(load_tasks(SEARCHED.data, SEARCHED.seed)))
     monkeypatch.setattr(module, "retrain_task", lambda *_: ())
     retrain_run(CELL, "V1", SEARCHED, SETTINGS, folder, begin, search=search)
     with pytest.raises(DataError, match=r"task 'digits', train: .* not those that the search had"):
         retrain_run(CELL, "V1", replace(SEARCHED, seed=4), SETTINGS, folder, begin, search=search)
+    fewer = replace(SEARCHED, data=DigitsData(("digits",)))
+    with pytest.raises(DataError, match=r"task 'digits', train: .*the search had") as caught:
+        retrain_run(CELL, "V1", fewer, SETTINGS, folder, begin, search=search)
+    assert "instead of --run" in caught.value.__notes__[0]
     other = replace(SEARCHED, data=DigitsData(("loops",)), seed=4)
-    retrain_run(CELL, "V1", other, SETTINGS, folder, begin, search=search)  # a choice of the user, not a change
+    retrain_run(CELL, "V1", other, SETTINGS, folder, begin, search=search)  # no task of the search
     (search / "splits.json").write_text("{")
     with pytest.raises(DataError, match=r"splits\.json cannot be read as JSON"):
         retrain_run(CELL, "V1", SEARCHED, SETTINGS, folder, begin, search=search)

@@ -38,17 +38,17 @@ RETRAIN: dict[str, tuple[str, RetrainSettings]] = {
         _CIFAR,
     ),
     "cifar-pdarts": (
-        "The same as P-DARTS has it: batch 128, drop path to 0.3.",
+        "As cifar, the way of P-DARTS: batch 128, drop path to 0.3.",
         replace(_CIFAR, batch=128, drop_path=0.3),
     ),
-    "cifar-pcdarts": ("The same as PC-DARTS has it: drop path to 0.3.", replace(_CIFAR, drop_path=0.3)),
+    "cifar-pcdarts": ("As cifar, the way of PC-DARTS: drop path to 0.3.", replace(_CIFAR, drop_path=0.3)),
     "imagenet": (
         "The ImageNet evaluation of PC-DARTS: 14 cells, C = 48, 250 epochs, batch 1024, lr 0.5 with warm-up, linear. "
         "For GPUs. The interleaving paper gives the same cells, C, epochs and batch, and leaves the rest open.",
         _IMAGENET,
     ),
     "imagenet-pdarts": (
-        "The same as P-DARTS has it: its warm-up, and a normalization more in the auxiliary head.",
+        "As imagenet, the way of P-DARTS: its warm-up, and a normalization more in the auxiliary head.",
         replace(
             _IMAGENET,
             network=ImageNetForm(auxiliary=True, auxiliary_norm=True),
@@ -56,7 +56,7 @@ RETRAIN: dict[str, tuple[str, RetrainSettings]] = {
         ),
     ),
     "imagenet-darts": (
-        "The same as DARTS has it: batch 128, lr 0.1, times 0.97 in each epoch.",
+        "As imagenet, the way of DARTS: batch 128, lr 0.1, times 0.97 in each epoch.",
         replace(_IMAGENET, schedule=ExponentialSchedule(), weights=RetrainWeights(lr=0.1, decay=3e-5), batch=128),
     ),
 }
