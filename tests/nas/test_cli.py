@@ -88,7 +88,7 @@ REFUSED = [
     ("search digits --gradient.rule third", "third"),
     ("search folders", "data: no task is named: give --data.roots"),
     ("search folders --data.roots /nowhere", "/nowhere: no such folder"),
-    ("search darts --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
+    ("search darts-2nd-original --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
     ("search digits --formulation.form explicit --formulation.weight 100", "c = 2*eta*lambda = 2*0.025*100 = 5"),
     ("search digits formulation:single --formulation.task nope", "the tasks are digits, loops"),
     ("search digits --batch 5000", "a batch of 5000 images"),

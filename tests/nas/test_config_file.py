@@ -129,7 +129,7 @@ def test_what_does_not_belong_is_refused_with_its_place(place: str, value: Any, 
 @pytest.mark.parametrize("value", [10.0, True, 20])
 def test_choices_among_numbers_are_exact(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"data: classes\[0\]: expected one of 10, 100"):
-        from_json(SearchSettings, changed("data.classes", [value], SEARCH["darts"][1]), "here")
+        from_json(SearchSettings, changed("data.classes", [value], SEARCH["darts-2nd-original"][1]), "here")
 
 
 def test_the_settings_of_another_command_are_refused_by_their_kind() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from applications.nas import search_record
 from applications.nas.cli import main
 from applications.nas.config_file import from_json, to_json
 from applications.nas.formulations import ARCHITECTURE, gradients_per_step
-from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods
+from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods, plugins
 from applications.nas.search import search, search_gradients
 from applications.nas.settings import (
     ArchitectureSettings,
@@ -130,6 +131,22 @@ def test_the_command_line_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["search", "digits", "method:sigmoid", "--method.sharpness", "3", *words, "formulation:single"]) == 0
     config = json.loads((tmp_path / "runs" / "digits-1" / "config.json").read_text())
     assert config["method"] == {"kind": "Sigmoid", "sharpness": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "told"),
+    [
+        ("os", 0, ""),
+        ("nowhere.at.all", 2, "method plug-in 'mine' (nowhere.at.all) cannot be imported (No module named 'nowhere')"),
+    ],
+)
+def test_methods_of_other_packages(
+    value: str, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = EntryPoint(name="mine", value=value, group=plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [found] if group == "mlo_nas.methods" else [])
+    assert main(["search", "--help"]) == code
+    assert told in capsys.readouterr().err
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:

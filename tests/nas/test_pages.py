@@ -122,7 +122,7 @@ def test_strength_is_that_of_the_engine(form: str, rho: float) -> None:
 
 
 def test_formulations_in_words() -> None:
-    settings = SEARCH["interleaving"][1]
+    settings = SEARCH["darts-2nd-paper"][1]
     text = describe_formulation(settings, ["CIFAR-100", "CIFAR-10"])
     assert text == (
         "Interleaving of 2 tasks (CIFAR-100, CIFAR-10) over 2 rounds: lambda = 100, so c = 2 lr lambda = 5 and rho = "
