@@ -150,7 +150,7 @@ def explain_search(folder: Path, tasks: Sequence[str] = (), warnings: Sequence[s
     cost = describe_cost(results) if results else "The search has not finished."
     title = f"An architecture search by {results['method']}" if "method" in results else "An architecture search"
     outcome: list[AbstractBlock] = [Code(str(found)), Text(_skips(found))] if found is not None else []
-    repeat = [Text("In this folder:"), Code("mlo-nas search --config config.json --out ../again")]
+    repeat = [Text("To repeat it, in this folder:"), Code("mlo-nas search --config config.json --out ../again")]
     write_index(
         folder,
         title,
@@ -178,7 +178,8 @@ def _facts(settings: SearchSettings, tasks: Sequence[str], results: Mapping[str,
 
 def _skips(genotype: Genotype) -> str:
     counts = " and ".join(f"{count} in the {kind} cell" for kind, count in count_skips(genotype).items())
-    return f"Skip connections: {counts}. Many of them are the sign of a search that has collapsed."
+    alarm = " Many of them are the sign of a search that has collapsed." if genotype.count("skip_connect") else ""
+    return f"Skip connections: {counts}.{alarm}"
 
 
 def _sections(
