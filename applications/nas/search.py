@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from applications.nas.methods.darts import derive, initial_alphas, softmax_relax
 from applications.nas.plots import draw_alphas, draw_curves
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_config, write_json, write_text
-from applications.nas.settings import Interleaving, SearchSettings, SingleTask
+from applications.nas.settings import Interleaving, MultiTask, SearchSettings, SingleTask
 from applications.nas.space.cell import CELL_TYPES
 from applications.nas.space.genotype import Genotype
 from applications.nas.supernet import Supernet
@@ -161,8 +162,7 @@ def _write_outcome(
     space = settings.supernet.space
     # The cell before its pictures, so that a disk that is full loses no search.
     write_json(folder / "alphas.json", {name: table.tolist() for name, table in alphas.items()})
-    cost = {"steps": outcome.steps, "gradients": outcome.gradients, "seconds": outcome.seconds}
-    write_json(folder / RESULTS, cost)
+    write_json(folder / RESULTS, _results(settings, tasks, outcome))
     write_text(folder / GENOTYPE, outcome.genotype.to_json())
     labels = [f"{source} to {node}" for node, source in space.rows]
     draw_alphas(softmax_relaxation(alphas), space.primitives, labels, folder / "alphas")
@@ -171,6 +171,26 @@ def _write_outcome(
     norms = [column for column in rows[0] if column.startswith("gradient/")]
     draw_curves(rows, {"loss": losses, "norm of the gradient": norms}, folder / "curves")
     write_text(folder / "README.md", _explain(settings, tasks, outcome))
+
+
+def _results(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOutcome) -> dict[str, Any]:
+    """Return what tables tell about a search."""
+    forms = {SingleTask: "single", MultiTask: "multi", Interleaving: "interleaving"}
+    device = choose_device(settings.device)
+    cells = {"normal": outcome.genotype.normal, "reduction": outcome.genotype.reduction}
+    return {
+        "kind": "search",
+        "method": "DARTS-1st" if settings.darts.gradient == "first" else "DARTS-2nd",
+        "formulation": forms[type(settings.formulation)],
+        "tasks": [task.name for task in tasks],
+        "seed": settings.seed,
+        "steps": outcome.steps,
+        "gradients": outcome.gradients,
+        "seconds": outcome.seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "devices": 1,
+        "skips": {name: sum(edge.operation == "skip_connect" for edge in cell.edges) for name, cell in cells.items()},
+    }
 
 
 def _explain(settings: SearchSettings, tasks: Sequence[Task], outcome: SearchOutcome) -> str:
