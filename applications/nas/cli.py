@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from applications.nas.commands import demo, draw, retrain, search
+from applications.nas.commands import demo, draw, report, retrain, search, sweep
 from applications.nas.presets import RETRAIN, SEARCH
 from mlo import ConfigError, MLOError
 
@@ -18,6 +18,8 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas search PRESET [options]     search a cell; presets: {search}
   mlo-nas search --config FILE [..]   the same with the settings of an earlier run
   mlo-nas retrain PRESET --run DIR    train a found cell from scratch and test it; presets: {retrain}
+  mlo-nas sweep PRESET --vary ...     search at all combinations of values of any settings, retrain, compare, plot
+  mlo-nas report RUNS...              tables of what runs measured, beside published figures that are marked as quoted
   mlo-nas draw CELL [--out STEM]      draw a cell as SVG and PNG
 
 `mlo-nas COMMAND --help` explains each option. Every option is a setting: what you leave out, the preset gives.
@@ -26,6 +28,8 @@ mlo-nas: architecture search by multi-level optimization
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "search": search.run,
     "retrain": retrain.run,
+    "sweep": sweep.run,
+    "report": report.run,
     "draw": draw.run,
     "demo": demo.run,
 }
