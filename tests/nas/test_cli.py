@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas.commands import search as command
 from applications.nas.cli import main
+from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import write_config
@@ -52,7 +52,7 @@ def roots(tmp_path: Path) -> list[str]:
 def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"mlo-nas {command}" in shown for command in ("demo", "search", "retrain", "draw"))
+    assert all(f"mlo-nas {command}" in shown for command in ("demo", "search", "retrain", "sweep", "report", "draw"))
     assert all(preset in shown for preset in (*SEARCH, *RETRAIN))
 
 
@@ -75,7 +75,7 @@ def test_help(words: str, told: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 REFUSED = [
-    ("serch", "no command is called 'serch'; the commands are search, retrain, draw, demo"),
+    ("serch", "no command is called 'serch'; the commands are search, retrain, sweep, report, draw, demo"),
     ("search", "name a preset first (none was given)"),
     ("search nope", "name a preset first ('nope' is none)"),
     ("retrain", "name a preset first"),

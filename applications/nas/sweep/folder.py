@@ -70,7 +70,7 @@ def sweep_folder(folder: Path, settings: SweepSettings) -> Iterator[None]:
 def _check_same(folder: Path, settings: SweepSettings) -> None:
     file = folder / SWEEP
     if not file.is_file():
-        if {path.name for path in folder.iterdir()} <= {_LOCK}:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
             return  # a sweep that was ended before it wrote anything
         raise ConfigError(f"{folder} exists and is not empty, and holds no sweep: name another with --out")
     text, wanted = file.read_text(encoding="utf-8"), to_json(settings)
