@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from applications.nas.commands import demo, draw, evaluate, retrain, search, spaces, zoo
+from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
 from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
 from mlo import ConfigError, MLOError
@@ -23,6 +23,8 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas evaluate DIR                test the weights of a retraining again
   mlo-nas zoo [NAME]                  the published cells: sizes, sources, pictures
   mlo-nas spaces                      the operations and the search spaces
+  mlo-nas sweep PRESET --vary ...     search at all combinations of values of any settings, retrain, compare, plot
+  mlo-nas report RUNS...              tables of what runs measured, beside published figures that are marked as quoted
   mlo-nas draw CELL [--out STEM]      draw a cell as SVG and PNG
 
 `mlo-nas COMMAND --help` explains each option. Every option is a setting: what you leave out, the preset gives.
@@ -34,6 +36,8 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "evaluate": evaluate.run,
     "zoo": zoo.run,
     "spaces": spaces.run,
+    "sweep": sweep.run,
+    "report": report.run,
     "draw": draw.run,
     "demo": demo.run,
 }

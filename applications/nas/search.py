@@ -56,7 +56,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
         MLOError: If the settings, the data or the numbers do not allow it; what was measured until then is in the
             folder.
     """
-    settings = replace(settings, data=located(settings.data)).resolved()
+    settings = complete(settings)
     tasks = chosen_tasks(settings)
     course = begin(settings, tasks)
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
@@ -73,6 +73,11 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
     write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds)
     return outcome
+
+
+def complete(settings: SearchSettings) -> SearchSettings:
+    """Return the settings as a run folder keeps them: absolute paths, and nothing left to the method."""
+    return replace(settings, data=located(settings.data)).resolved()
 
 
 def chosen_tasks(settings: SearchSettings) -> tuple[Task, ...]:

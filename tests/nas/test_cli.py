@@ -75,7 +75,7 @@ def test_help(words: str, told: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 REFUSED = [
-    ("serch", "no command is called 'serch'; the commands are search, retrain, evaluate, zoo"),
+    ("serch", "no command is called 'serch'; the commands are search, retrain, evaluate, "),
     ("search", "name a preset first (none was given)"),
     ("search nope", "name a preset first ('nope' is none)"),
     ("retrain", "name a preset first"),
@@ -198,14 +198,17 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     capsys.readouterr()
     for cell in ("DARTS_V2", str(run), str(run / "genotype.json")):
         assert main(["draw", cell, "--out", "pictures/cell"]) == 0
-        assert capsys.readouterr().out.split() == ["pictures/cell.svg", "pictures/cell.png"]
+        drawn = capsys.readouterr().out.split()
+        assert drawn[:2] == ["pictures/cell.svg", "pictures/cell.png"]
+        assert ("pictures/cell-graph.svg" in drawn) == (cell == str(run)), "of a search, all of its pictures"
     assert "<svg" in Path("pictures/cell.svg").read_text()
 
     # What is not there is found before anything is trained.
     (run / "genotype.json").unlink()
-    for words in (["retrain", "folders", "--run", str(run)], ["draw", str(run)]):
-        assert main(words) == 2
-        assert "the search has not finished" in capsys.readouterr().err
+    assert main(["retrain", "folders", "--run", str(run)]) == 2
+    assert "the search has not finished" in capsys.readouterr().err
+    assert main(["draw", str(run)]) == 0
+    assert "the cell is its last epoch's" in capsys.readouterr().out
     assert main(["retrain", "cifar", "--run", str(run), "--cell", "DARTS_V1"]) == 2
     assert "auxiliary=True: its head needs 8x8 feature maps" in capsys.readouterr().err
     assert main(["retrain", "folders", "--run", str(run / "retrain-1")]) == 2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from applications.nas.config_fields import members, unmarked
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ def choices(kind: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        inner, marks = _plain(hints[field.name])
+        inner, marks = unmarked(hints[field.name])
         named = [mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)]
         place = ".".join(part for part in (prefix, named[0] if named else field.name) if part)
         here = (*path, field.name)
-        if typing.get_origin(inner) in (typing.Union, types.UnionType):
-            words = dict(_word(member, place) for member in typing.get_args(inner) if _plain(member)[1])
+        if members(inner):
+            words = dict(_word(member, place) for member in members(inner) if unmarked(member)[1])
             if words:
                 yield Choice(here, words)
         elif dataclasses.is_dataclass(inner):
@@ -72,15 +73,6 @@ def choices_first(default: Any, words: list[str]) -> list[str]:
     return named + [word for word in words if word not in every]
 
 
-def _plain(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return a type without its marks, and the marks; of a type that is made when asked for, what is made."""
-    if typing.get_origin(kind) is not typing.Annotated:
-        return kind, ()
-    inner, *marks = typing.get_args(kind)
-    made = [mark.constructor_factory for mark in marks if getattr(mark, "constructor_factory", None) is not None]
-    return (made[0]() if made else inner), tuple(marks)
-
-
 def _word(member: Any, place: str) -> tuple[str, type]:
-    inner, (mark, *_) = _plain(member)
+    inner, (mark, *_) = unmarked(member)
     return (f"{place}:{mark.name}" if mark.prefix_name and place else mark.name), inner
