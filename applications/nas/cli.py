@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from applications.nas.commands import demo, draw, evaluate, retrain, search, spaces, zoo
+from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
 from mlo import ConfigError, MLOError
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in COMMANDS:
             raise ConfigError(f"no command is called {words[0]!r}; the commands are {', '.join(COMMANDS)}")
+        load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

@@ -17,7 +17,7 @@ from applications.nas.run_folder import write_config
 from applications.nas.settings import FolderData, SearchSettings, SingleTask
 
 SMALL = ["--data.side", "8", "--epochs", "1", "--batch", "6", "--supernet.nodes", "1", "--supernet.channels", "2"]
-SMALL += ["--data.subset", "None", "--darts.gradient", "first", "--device", "cpu"]
+SMALL += ["--data.subset", "None", "--gradient.rule", "first", "--device", "cpu"]
 SMALL_RETRAIN = ["--epochs", "1", "--channels", "2", "--layers", "3", "--batch", "8", "--device", "cpu"]
 
 
@@ -85,10 +85,10 @@ REFUSED = [
     ("search digits --epochs 0", "epochs must be at least 1, got epochs=0"),
     ("search digits --weights.lr -1", "lr must be positive, got lr=-1.0"),
     ("search digits --weights.lr nan", "lr must be positive, got lr=nan"),
-    ("search digits --darts.gradient third", "third"),
+    ("search digits --gradient.rule third", "third"),
     ("search folders", "data: no task is named: give --data.roots"),
     ("search folders --data.roots /nowhere", "/nowhere: no such folder"),
-    ("search darts --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
+    ("search darts-2nd-original --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
     ("search digits --formulation.form explicit --formulation.weight 100", "c = 2*eta*lambda = 2*0.025*100 = 5"),
     ("search digits formulation:single --formulation.task nope", "the tasks are digits, loops"),
     ("search digits --batch 5000", "a batch of 5000 images"),
@@ -169,7 +169,7 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     assert f"run folder: {run}" in shown
     assert "start with runs/folders-1/README.md" in shown
     written = from_json(SearchSettings, (run / "config.json").read_text(), "there")
-    assert (written.epochs, written.batch, written.darts.gradient) == (1, 6, "first")
+    assert (written.epochs, written.batch, written.rule) == (1, 6, "first")
     assert written.formulation == SEARCH["folders"][1].formulation
     assert isinstance(written.data, FolderData)
     assert [path.name for path in written.data.roots] == ["cats", "dogs@home"]

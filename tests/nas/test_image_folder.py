@@ -24,7 +24,7 @@ def write_image(path: Path, value: int, size: tuple[int, int] = (6, 6)) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, one called "train"; 4 train and 2 test images of each; the colour tells the class and the image."""
+    """Two classes, one called "train"; 4 train and 2 test images of each; the color tells the class and the image."""
     for part, count in (("train", 4), ("test", 2)):
         for label, name in enumerate(("cat", "train")):
             for number in range(count):
@@ -65,8 +65,8 @@ def test_formats(root: Path, suffix: str) -> None:
     assert 50 in values
 
 
-def test_grey_and_palette_images_become_colour(root: Path) -> None:
-    Image.new("L", (6, 6), 77).save(root / "test" / "cat" / "grey.png")
+def test_gray_and_palette_images_become_color(root: Path) -> None:
+    Image.new("L", (6, 6), 77).save(root / "test" / "cat" / "gray.png")
     Image.new("P", (6, 6)).save(root / "test" / "cat" / "palette.png")
     assert load(root).test.shape == (3, 6, 6)
 

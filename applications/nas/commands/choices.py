@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import types
 import typing
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 
-def choices(kind: Any, prefix: str = "") -> Iterator[dict[str, type]]:
-    """List the choices that a class of settings leaves.
+@dataclass(frozen=True)
+class Choice:
+    """A field whose value is one of several kinds of settings.
+
+    Attributes:
+        path: Names of the fields that lead to it.
+        words: What the command line calls the kinds.
+    """
+
+    path: tuple[str, ...]
+    words: dict[str, type]
+
+    def words_of(self, settings: Any) -> list[str]:
+        """Return the word for the kind that settings have here; none if they have none."""
+        value = functools.reduce(getattr, self.path, settings)
+        return [word for word, kind in self.words.items() if kind is type(value)]
+
+
+def choices(kind: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Choice]:
+    """List the choices that a class of settings leaves, in order.
 
     Args:
         kind: A dataclass.
         prefix: What tyro puts before the names of its fields.
-
-    Yields:
-        For each field that is a union of dataclasses, in order: its words, each with the class that it stands for.
+        path: Names of the fields that lead to it.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         inner, marks = _plain(hints[field.name])
         named = [mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)]
         place = ".".join(part for part in (prefix, named[0] if named else field.name) if part)
-        if dataclasses.is_dataclass(inner):
-            yield from choices(inner, place)
-        elif typing.get_origin(inner) in (typing.Union, types.UnionType):
+        here = (*path, field.name)
+        if typing.get_origin(inner) in (typing.Union, types.UnionType):
             words = dict(_word(member, place) for member in typing.get_args(inner) if _plain(member)[1])
             if words:
-                yield words
+                yield Choice(here, words)
+        elif dataclasses.is_dataclass(inner):
+            yield from choices(inner, place, here)
 
 
-def choices_first(kind: Any, words: list[str]) -> list[str]:
-    """Put the choices before all options, so that an option never chooses by itself; show them if help is wanted."""
-    known = list(choices(kind))
-    every = {word for group in known for word in group}
+def choices_first(default: Any, words: list[str]) -> list[str]:
+    """Put the choices before all options, and name those that the user leaves as they are.
+
+    So options may stand anywhere, an option never chooses by itself, and those of a choice are there without naming it.
+
+    Args:
+        default: The settings that the words override.
+        words: Of the command line.
+    """
+    known = list(choices(type(default)))
+    every = {word for choice in known for word in choice.words}
     if {"-h", "--help"}.intersection(words) and known:
         sys.stdout.write("Choices, anywhere behind the preset:\n")
-        sys.stdout.writelines(f"  {' | '.join(group)}\n" for group in known)
+        sys.stdout.writelines(f"  {' | '.join(choice.words)}\n" for choice in known)
         sys.stdout.write("\n")
-    named = [word for group in known for word in [word for word in words if word in group][-1:]]
+    given = [choice.words_of(default) + [word for word in words if word in choice.words] for choice in known]
+    named = [found[-1] for found in given if found]
     return named + [word for word in words if word not in every]
 
 
 def _plain(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return a type without its marks, and the marks."""
-    if typing.get_origin(kind) is typing.Annotated:
-        return typing.get_args(kind)[0], typing.get_args(kind)[1:]
-    return kind, ()
+    """Return a type without its marks, and the marks; of a type that is made when asked for, what is made."""
+    if typing.get_origin(kind) is not typing.Annotated:
+        return kind, ()
+    inner, *marks = typing.get_args(kind)
+    made = [mark.constructor_factory for mark in marks if getattr(mark, "constructor_factory", None) is not None]
+    return (made[0]() if made else inner), tuple(marks)
 
 
 def _word(member: Any, place: str) -> tuple[str, type]:

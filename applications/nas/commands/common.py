@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from applications.nas.commands.choices import choices_first
 from mlo import ConfigError
 
 T = TypeVar("T")
@@ -42,14 +42,9 @@ def choose_preset(
 
 def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:
     """Let the words of a command line override settings."""
+    words = choices_first(default, words)
     if required:
         default = replace(default, **dict.fromkeys(required, tyro.MISSING))  # type: ignore[type-var]
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
-
-
-def choices(union: Any, prefix: str) -> dict[type[Any], str]:
-    """Return how the command line names the members of a union of settings, such as "data:digits" for DigitsData."""
-    members = (typing.get_args(member) for member in typing.get_args(union))
-    return {kind: f"{prefix}:{subcommand.name}" for kind, subcommand in members}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from applications.nas.commands.choices import choices_first
 from applications.nas.commands.common import parse
 from applications.nas.demo import DemoSettings, demo
 
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas demo` with the words behind it."""
-    demo(parse(DemoSettings(), choices_first(DemoSettings, words), "mlo-nas demo"), console)
+    demo(parse(DemoSettings(), words, "mlo-nas demo"), console)

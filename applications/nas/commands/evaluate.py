@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.choices import choices_first
 from applications.nas.commands.common import parse
 from applications.nas.progress import progress
 from applications.nas.retrain_folder import evaluate_again, read_retrain_folder
@@ -32,11 +31,11 @@ class EvaluateCommand:
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas evaluate` with the words behind it."""
     if {"-h", "--help"}.intersection(words):
-        parse(EvaluateCommand(Path("FOLDER")), choices_first(EvaluateCommand, words), "mlo-nas evaluate")
+        parse(EvaluateCommand(Path("FOLDER")), words, "mlo-nas evaluate")
     if not words or words[0].startswith("-"):
         raise ConfigError("evaluate: name the folder of a retraining first: mlo-nas evaluate FOLDER [options]")
     trained = read_retrain_folder(Path(words[0]))
-    rest = choices_first(EvaluateCommand, words[1:])
+    rest = words[1:]
     command = parse(EvaluateCommand(trained.path, trained.source.data), rest, "mlo-nas evaluate FOLDER")
     with progress(console) as begin:
         found = evaluate_again(trained, command.data, command.device, begin)

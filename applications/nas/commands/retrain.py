@@ -10,7 +10,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.choices import choices, choices_first
+from applications.nas.commands.choices import choices
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import RETRAIN
 from applications.nas.progress import progress
@@ -49,7 +49,7 @@ def run(words: list[str], console: Console) -> None:
     searched = SearchSettings(data=DigitsData()) if found is None else read_search_settings(found)
     _check_data_named(rest, found)
     command = RetrainCommand(default, searched.data)
-    command = parse(command, choices_first(RetrainCommand, rest), f"mlo-nas retrain {name}")
+    command = parse(command, rest, f"mlo-nas retrain {name}")
     if command.split_seed is not None and found is not None:
         raise ConfigError("retrain: --split-seed mixes what the search kept apart: leave out it or --run")
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
@@ -73,7 +73,7 @@ def _run_of(words: list[str]) -> Path | None:
 
 
 def _check_data_named(words: list[str], found: Path | None) -> None:
-    kinds = next(group for group in choices(RetrainCommand) if any(word.startswith("data:") for word in group))
+    kinds = next(choice.words for choice in choices(RetrainCommand) if choice.path == ("data",))
     if found is None and not set(words) & {*kinds, "-h", "--help", "--run"}:
         raise ConfigError(
             f"retrain: on which data? Give --run RUN for those of a search, or name them: {', '.join(kinds)}"

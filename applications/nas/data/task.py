@@ -45,7 +45,7 @@ class Task:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: Augment | FileAugment | None = None
-    objective: AbstractObjective = cast(AbstractObjective, None)
+    objective: AbstractObjective = cast(AbstractObjective, None)  # never None once the task is made
     everything: AbstractImages | None = None
     split: Split | None = None
 

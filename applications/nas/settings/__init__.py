@@ -13,15 +13,15 @@ from applications.nas.settings.schedule import (
     LinearSchedule,
     Schedule,
 )
-from applications.nas.settings.search import DartsSettings, SearchSettings, SupernetSettings
+from applications.nas.settings.search import GradientSettings, SearchSettings, SupernetSettings
 
 __all__ = [
     "AbstractSchedule",
     "ArchitectureSettings",
     "CifarData",
+    "GradientSettings",
     "CifarForm",
     "CosineSchedule",
-    "DartsSettings",
     "Data",
     "Device",
     "DigitsData",
