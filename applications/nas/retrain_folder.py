@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from applications.nas.build import build_network, measure_on
 from applications.nas.config_file import from_json
 from applications.nas.data import Task
 from applications.nas.evaluation import score
+from applications.nas.files import read_json, read_text
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training
-from applications.nas.retrain_run import DATA
+from applications.nas.retrain_pages import DATA
 from applications.nas.run_folder import CONFIG, RESULTS, read_genotype
 from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
@@ -52,8 +52,8 @@ def read_retrain_folder(path: Path) -> RetrainFolder:
         ConfigError: If its settings are not well formed.
     """
     content = _read_results(path)
-    settings = from_json(RetrainSettings, _read(path / CONFIG), str(path / CONFIG))
-    source = from_json(RetrainData, _read(path / DATA), str(path / DATA))
+    settings = from_json(RetrainSettings, read_text(path / CONFIG), str(path / CONFIG))
+    source = from_json(RetrainData, read_text(path / DATA), str(path / DATA))
     genotype = None if isinstance(settings.network, TorchvisionForm) else read_genotype(path)
     try:
         trainings = tuple(_training(one) for one in content["trainings"])
@@ -117,17 +117,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     if not file.is_file():
         why = "the retraining has not finished" if (path / DATA).exists() else f"{path} is no folder of a retraining"
         raise DataError(f"{file} does not exist ({why}): give the folder that `mlo-nas retrain` named at its end")
-    try:
-        content = json.loads(_read(file))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}") from error
+    content = read_json(file, "train again")
     if not isinstance(content, dict) or content.get("kind") != "retrain":
         raise DataError(f"{file} is not that of a retraining: give the folder that `mlo-nas retrain` named at its end")
     return content
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as text: {error}") from error

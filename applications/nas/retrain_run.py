@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +10,17 @@ from typing import Any
 from applications.nas.build import check_fit
 from applications.nas.config_file import to_json
 from applications.nas.data import Task, check_splits
+from applications.nas.files import read_json
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training, retrain_task
-from applications.nas.retrain_table import as_markdown
+from applications.nas.retrain_pages import DATA, write_pages
 from applications.nas.run_folder import GENOTYPE, RESULTS, write_config, write_json, write_text
-from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings, TorchvisionForm
+from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
 from mlo import DataError
 
 SPLITS = "splits.json"
-DATA = "data.json"
-"""File of a retraining's folder that says what was learned, a `RetrainData`."""
 
 
 def retrain_run(
@@ -37,8 +35,8 @@ def retrain_run(
 ) -> tuple[Training, ...]:
     """Train an architecture from scratch on each task of a search, with each seed, and test it.
 
-    Nothing is written if a network does not fit its task. `results.json` comes last: a folder without it is that of a
-    retraining that did not finish.
+    Nothing is written if a network does not fit its task. `results.json` comes after all trainings: a folder without
+    it is that of a retraining that did not finish.
 
     Args:
         architecture: The cell; None for a network of torchvision, which the settings name.
@@ -70,8 +68,8 @@ def retrain_run(
     found: tuple[Training, ...] = ()
     for task in tasks:
         found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"))
-    write_text(folder / "README.md", _readme(name, settings, found))
     write_json(folder / RESULTS, _results(architecture, name, folder, search, found))
+    write_pages(folder, name, architecture, settings, found)
     return found
 
 
@@ -80,10 +78,7 @@ def _check_search(search: Path, tasks: tuple[Task, ...]) -> None:
     file = search / SPLITS
     if not file.is_file():
         return
-    try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as JSON ({error}): search again") from error
+    records = read_json(file, "search again")
     try:
         check_splits([task for task in tasks if task.name in records], records)
     except DataError as error:
@@ -102,30 +97,3 @@ def _results(
         "skips": None if architecture is None else architecture.count("skip_connect"),
         "trainings": [{key: getattr(training, key) for key in keys} for training in found],
     }
-
-
-_FILES = f"""\
-| TASK-SEED.csv | learning rate, loss and training error by epoch |
-| TASK-SEED.pt | the weights that were tested: a state dict for `torch.load(..., weights_only=True)` |
-| {RESULTS} | every number of the table, by seed |
-| config.json, {DATA} | settings; data and seed of the split |
-| environment.json | versions |
-"""
-
-
-def _readme(name: str, settings: RetrainSettings, found: tuple[Training, ...]) -> str:
-    made = isinstance(settings.network, TorchvisionForm)
-    tested = "the last weights" if settings.ema is None else f"a moving average of the weights ({settings.ema})"
-    how = f"{'A network' if made else 'Networks of this cell'}, trained from scratch on the train and valid parts of "
-    how += f"each task ({_count(settings.epochs, 'epoch')}), and tested once, at the end, on the test part: {tested}."
-    spread = "Mean ± standard deviation over" if len(settings.seeds) > 1 else "From"
-    notes = f"{spread} {_count(len(settings.seeds), 'seed')} of the retraining. Parameters and multiply-adds (of one "
-    notes += "image, in convolutions and linear layers) leave out the auxiliary head."
-    again = "`mlo-nas evaluate FOLDER` tests the weights in this folder again."
-    cell = "" if made else f"| {GENOTYPE} | the cell |\n"
-    files = f"| file | what it is |\n|---|---|\n{cell}{_FILES}"
-    return "\n".join([f"# Retraining of {name}", "", how, "", as_markdown(found), notes, "", again, "", files])
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

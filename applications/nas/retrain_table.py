@@ -36,12 +36,6 @@ def as_table(trainings: Sequence[Training]) -> Table:
     return table
 
 
-def as_markdown(trainings: Sequence[Training]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [HEADER, ("---",) * len(HEADER), *rows(trainings)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def _millions(count: int) -> str:
     """Write a count in millions, with enough digits for a small one."""
     return f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e6:.4f} M"

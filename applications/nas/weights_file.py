@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from applications.nas.files import write_bytes
 from mlo import DataError
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's state dict, on the CPU: whole or not at all."""
-    state = {name: value.cpu() for name, value in network.state_dict().items()}
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        torch.save(state, aside)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, content)
+    write_bytes(path, content.getvalue())
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -185,7 +185,9 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     assert main(["retrain", "folders", "--run", str(run), *SMALL_RETRAIN]) == 0
     folder = run / "retrain-1"
     names = {"README.md", "config.json", "environment.json", "genotype.json", "results.json"}
-    names |= {"data.json"} | {f"{task}-0.{end}" for task in ("cats", "dogs@home") for end in ("csv", "pt")}
+    names |= {"data.json", "index.html", "cell.svg", "cell.png"}
+    names |= {f"curves-{task}.{end}" for task in ("cats", "dogs@home") for end in ("svg", "png")}
+    names |= {f"{task}-0.{end}" for task in ("cats", "dogs@home") for end in ("csv", "pt")}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "genotype.json").read_text() == (run / "genotype.json").read_text()
     result = json.loads((folder / "results.json").read_text())

@@ -87,10 +87,14 @@ def test_the_folder_explains_itself(trained: Path) -> None:
         "2 seeds",
     ):
         assert told in text
+    page = (trained / "index.html").read_text()
+    for picture in ("cell.svg", "curves-digits.svg", "curves-slant.svg"):
+        assert f'<img src="{picture}"' in page
     names = {path.name for path in trained.iterdir()}
-    assert names == {"README.md", "config.json", "data.json", "environment.json", "genotype.json", "results.json"} | {
-        f"{task}-{seed}.{end}" for task in ("digits", "slant") for seed in (0, 4) for end in ("csv", "pt")
-    }
+    expected = {"README.md", "index.html", "config.json", "data.json", "environment.json", "genotype.json"}
+    expected |= {f"{stem}.{end}" for stem in ("cell", "curves-digits", "curves-slant") for end in ("svg", "png")}
+    expected |= {f"{task}-{seed}.{end}" for task in ("digits", "slant") for seed in (0, 4) for end in ("csv", "pt")}
+    assert names == expected | {"results.json"}
 
 
 def test_nothing_is_written_of_what_does_not_fit(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_data_that_changed_since_the_search(tmp_path: Path, monkeypatch: pytest.
     other = replace(SEARCHED, data=DigitsData(("loops",)), seed=4)
     retrain_run(CELL, "V1", other, SETTINGS, folder, begin, search=search)  # no task of the search
     (search / "splits.json").write_text("{")
-    with pytest.raises(DataError, match=r"splits\.json cannot be read as JSON"):
+    with pytest.raises(DataError, match=r"splits\.json is not JSON"):
         retrain_run(CELL, "V1", SEARCHED, SETTINGS, folder, begin, search=search)
 
 

@@ -43,6 +43,8 @@ class RetrainCommand:
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas retrain` with the words behind it."""
     name, default, rest = choose_preset(words, RETRAIN, None, "retrain")
+    if "network:torchvision" in rest:  # it has no paths to drop, whatever the preset says
+        default = replace(default, network=TorchvisionForm(), drop_path=0.0)
     found = _run_of(rest)
     searched = SearchSettings(data=DigitsData()) if found is None else read_search_settings(found)
     _check_data_named(rest, found)
