@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 import mlo
 from applications.nas.data import Batches, Images
 from applications.nas.formulations import Learner, build_graph, gradients_per_step, looks_ahead
-from applications.nas.methods.darts import initial_alphas, softmax_relaxation
-from applications.nas.settings import DartsSettings, Interleaving, MultiTask, SearchSettings, SingleTask
+from applications.nas.methods.base import initial_alphas, softmax_tables
+from applications.nas.settings import GradientSettings, Interleaving, MultiTask, SearchSettings, SingleTask
 from applications.nas.space.cell import CellSpace
 from applications.nas.supernet import Supernet
 
@@ -51,7 +51,7 @@ def one_gradient(first: Learner, alphas: dict[str, torch.Tensor]) -> None:
     """The unit: a plain gradient of one task's loss in weights and architecture."""
     x, y = next(iter(first.train))
     leaves = [table.clone().requires_grad_() for table in alphas.values()]
-    weights = softmax_relaxation(dict(zip(alphas, leaves, strict=True)))
+    weights = softmax_tables(dict(zip(alphas, leaves, strict=True)))
     torch.autograd.grad(cross_entropy(first.network(x, weights), y), [*leaves, *first.network.parameters()])
 
 
@@ -75,10 +75,10 @@ def main() -> None:
     actions["one gradient"] = (1, lambda: one_gradient(learners[0], alphas))
     for form in FORMULATIONS:
         for kind in GRADIENTS:
-            settings = SearchSettings(formulation=form, darts=DartsSettings(kind), batch=options.batch)
+            settings = SearchSettings(formulation=form, gradient=GradientSettings(kind), batch=options.batch)
             chosen = learners[:1] if isinstance(form, SingleTask) else learners
             engine = mlo.Engine(build_graph(chosen, alphas, settings), look_ahead=looks_ahead(settings))
-            count = gradients_per_step(form, settings.darts, len(chosen))
+            count = gradients_per_step(form, settings.rule, len(chosen))
             actions[f"{type(form).__name__}, {kind}"] = (count, engine.step)
     for _, action in actions.values():
         action()

@@ -93,20 +93,25 @@ class Engine:
         """Return an independent copy of a problem's variable with its present value: for a module, a module."""
         return self.graph[name].kind.export(self._params[name], self._buffers[name])
 
-    def run(self, steps: int) -> Iterator[Report]:
+    def run(self, steps: int, *, frozen: bool = False) -> Iterator[Report]:
         """Make `steps` outer steps, yielding a report after each; a step is made when its report is asked for.
 
         Args:
             steps: How many.
+            frozen: As for `step`.
 
         Raises:
             ConfigError: If `steps` is not a whole number >= 0.
         """
         check_count("Engine.run", "steps", steps, least=0)
-        return (self.step() for _ in range(steps))
+        return (self.step(frozen=frozen) for _ in range(steps))
 
-    def step(self) -> Report:
+    def step(self, *, frozen: bool = False) -> Report:
         """Make one outer step.
+
+        Args:
+            frozen: Leave the outermost problem as it is, its optimizer and its batches included: the deeper problems
+                are trained, no hypergradient is taken, and the report has no loss of the outermost. For a warm-up.
 
         Raises:
             DataError: If a problem's batches are empty or used up.
@@ -116,7 +121,7 @@ class Engine:
         tally = Tally()
         try:
             with recording():
-                return self._step(tally)
+                return self._frozen_step(tally) if frozen else self._step(tally)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
             raise
@@ -138,12 +143,23 @@ class Engine:
         responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
         traces |= responders
         self._warn(tally)
-        self._commit(top[0], top[1], solved.seen.buffers, traces)
+        self._params[self._top.name], self._states[self._top.name] = top
+        self._buffers[self._top.name] = solved.seen.buffers
+        self._commit(traces)
         self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
-        return self._report(solved.seen.loss, gradient, traces, solved.solutions, tally)
+        top_loss, top_norm = {self._top.name: float(solved.seen.loss)}, {self._top.name: float(norm(gradient))}
+        return self._report(top_loss, top_norm, traces, solved.solutions, tally)
 
-    def _context(self, tally: Tally) -> Context:
-        batches = {name: feed.draw() for name, feed in self._feeds.items()}
+    def _frozen_step(self, tally: Tally) -> Report:
+        context = self._context(tally, but=self._top.name)
+        _, traces = settle(context, (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name)))
+        self._warn(tally)
+        self._commit(traces)
+        return self._report({}, {}, traces, {}, tally)
+
+    def _context(self, tally: Tally, *, but: str | None = None) -> Context:
+        """Return the present state, with a batch for each problem; `but` one, which takes no part."""
+        batches = {name: None if name == but else feed.draw() for name, feed in self._feeds.items()}
         values = dict(self._params)
         states, buffers, adjoints = dict(self._states), dict(self._buffers), dict(self._adjoints)
         return Context(self.graph, values, values, states, buffers, batches, self.partial, adjoints, tally)
@@ -159,9 +175,7 @@ class Engine:
         _, traces = settle(context.with_values({self._top.name: top}), self.graph.responders(self._top.name))
         return traces
 
-    def _commit(self, top: Params, state: Any, buffers: Params, traces: Mapping[str, Trace]) -> None:
-        self._params[self._top.name], self._states[self._top.name] = top, state
-        self._buffers[self._top.name] = buffers
+    def _commit(self, traces: Mapping[str, Trace]) -> None:
         for name, trace in traces.items():
             self._params[name], self._buffers[name] = detach(trace.end.params), trace.end.buffers
             if name in self._states:
@@ -170,14 +184,12 @@ class Engine:
 
     def _report(
         self,
-        loss: Tensor,
-        gradient: Params,
+        losses: dict[str, float],
+        norms: dict[str, float],
         traces: Mapping[str, Trace],
         solutions: dict[str, LinearSolution],
         tally: Tally,
     ) -> Report:
-        losses = {self._top.name: float(loss)}
-        norms = {self._top.name: float(norm(gradient))}
         for name, trace in traces.items():
             if trace.losses and trace.gradient_norm is not None:
                 losses[name], norms[name] = float(trace.losses[-1]), float(trace.gradient_norm)

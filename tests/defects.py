@@ -153,7 +153,7 @@ class RootWithoutHistory:
         def cut(residual, solver, root, inputs):
             return root.detach()
 
-        monkeypatch.setattr(import_module("mlo.hypergradient.implicit"), "attach_root", cut)
+        monkeypatch.setattr(import_module("mlo.hypergradient.root_response"), "attach_root", cut)
 
 
 class NoDimensionsNoSteps(mlo.CG):

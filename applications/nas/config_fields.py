@@ -52,6 +52,10 @@ def choices(hint: Any) -> dict[str, type[Any]]:
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union, also of one that is made when it is asked for, as that of all methods."""
+    if typing.get_origin(hint) is typing.Annotated:
+        made = [mark.constructor_factory for mark in hint.__metadata__ if getattr(mark, "constructor_factory", None)]
+        return _members(made[0]() if made else typing.get_args(hint)[0])
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import sys
 import types
@@ -59,6 +60,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return _expect(fits, value, f"one of {', '.join(map(str, args))}", where)
     if origin is tuple:
         return _parse_tuple(args, value, where)
+    if inspect.isabstract(kind):
+        return _parse(_member(_concrete(kind), value, where), value, where)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where)
     return _parse_plain(kind, value, where)
@@ -76,6 +79,12 @@ def _parse_dataclass(kind: type[Any], value: Any, where: str) -> Any:
         if key not in names:
             raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(names) or 'none'}")
     return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in given.items()})
+
+
+def _concrete(kind: type[Any]) -> tuple[type[Any], ...]:
+    """Return the classes below an abstract one that can be made; those of a user are among them once imported."""
+    below = kind.__subclasses__()
+    return tuple(k for k in below if not inspect.isabstract(k)) + tuple(k for b in below for k in _concrete(b))
 
 
 def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -87,8 +87,8 @@ def _plans(settings: DemoSettings) -> dict[str, SearchSettings]:
     mine = settings.search
     tasks = len(load_tasks(mine.data, mine.seed))
     single = replace(mine, formulation=SingleTask())
-    ratio = gradients_per_step(mine.formulation, mine.darts, tasks) / gradients_per_step(
-        single.formulation, single.darts, 1
+    ratio = gradients_per_step(mine.formulation, mine.rule, tasks) / gradients_per_step(
+        single.formulation, single.rule, 1
     )
     return {INTERLEAVING: mine, SINGLE: replace(single, epochs=round(mine.epochs * ratio))}
 

@@ -6,32 +6,37 @@ reads trained weights; they differ in which weights are trained, and in what hol
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mlo
-from applications.nas.data import Batches
-from applications.nas.methods.darts import softmax_relaxation
-from applications.nas.settings import (
-    ArchitectureSettings,
-    DartsSettings,
-    Formulation,
-    Interleaving,
-    SearchSettings,
-    WeightSettings,
-)
+from applications.nas.data import AbstractBatches
+from applications.nas.methods import AbstractMethod, Progress, Rule, Stage
+from applications.nas.optimizers import adam, cosine, sgd
+from applications.nas.settings import Formulation, GradientSettings, Interleaving, MultiTask, SearchSettings
+from applications.nas.space.mixed import total
 
 ARCHITECTURE = "architecture"
 """Name of the outermost problem."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Stream = Batches | Sequence[tuple[Tensor, Tensor]]
+Stream = AbstractBatches | Sequence[tuple[Tensor, Tensor]]
+
+
+class Clock:
+    """What the losses know of time: the place of the search, which whoever runs it sets before each epoch.
+
+    Attributes:
+        now: The present place.
+    """
+
+    def __init__(self, stage: int, epochs: int) -> None:
+        """Begin at the first epoch of a stage."""
+        self.now = Progress(stage, 0, epochs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +61,21 @@ class Learner:
 
 
 def build_graph(
-    learners: Sequence[Learner], alphas: Mapping[str, Tensor], settings: SearchSettings
+    learners: Sequence[Learner],
+    variables: Mapping[str, Tensor],
+    settings: SearchSettings,
+    *,
+    stage: Stage | None = None,
+    clock: Clock | None = None,
 ) -> mlo.ProblemGraph:
-    """Return the problem graph of a search.
+    """Return the problem graph of one stage of a search.
 
     Args:
-        learners: The tasks; for a single-task search, one.
-        alphas: Initial architecture variables.
-        settings: Formulation, gradient, optimizers and epochs.
+        learners: The tasks, in order; for a single-task search, one.
+        variables: Initial architecture variables.
+        settings: Method, formulation, gradient and optimizers.
+        stage: The stage; None for the first.
+        clock: Tells the relaxation how far the search is; None for one that stands at the beginning.
 
     Returns:
         The graph, with the problem `ARCHITECTURE` outermost.
@@ -78,9 +90,11 @@ def build_graph(
     """
     if any(learner.name == ARCHITECTURE for learner in learners):
         raise mlo.ConfigError(f"no task can be called {ARCHITECTURE!r}, as the outermost problem is: rename its folder")
-    rate = cosine(settings.weights, settings.epochs, len(learners[0].train))
-    update = sgd(settings.weights, rate)
-    lower = [_weights(learner, update, _response(settings.darts)) for learner in learners]
+    epochs = (stage or settings.stages()[0]).epochs
+    clock, method = clock or Clock(0, epochs), settings.method
+    rate = cosine(settings.weights, epochs, len(learners[0].train))
+    update, response = sgd(settings.weights, rate), _response(settings.rule, settings.gradient)
+    lower = [_weights(learner, update, response, method, clock) for learner in learners]
     form = settings.formulation
     if isinstance(form, Interleaving):
         proximal = mlo.Proximal(
@@ -90,8 +104,8 @@ def build_graph(
     answers = _answers(form, learners)
     top = mlo.Problem(
         ARCHITECTURE,
-        _architecture_loss(learners, answers),
-        dict(alphas),
+        _architecture_loss(learners, answers, _shares(form, learners), method, clock),
+        dict(variables),
         reads=list(answers.values()),
         update=adam(settings.architecture),
         batches=_Together([learner.valid for learner in learners]),
@@ -105,58 +119,39 @@ def looks_ahead(settings: SearchSettings) -> bool:
     Second-order single-task and multi-task search look one step ahead and then train for real. Interleaving keeps the
     answers of its stages (W <- W'), and first order has nothing to look ahead for.
     """
-    return settings.darts.gradient != "first" and not isinstance(settings.formulation, Interleaving)
+    return settings.rule != "first" and not isinstance(settings.formulation, Interleaving)
 
 
-def gradients_per_step(formulation: Formulation, darts: DartsSettings, tasks: int) -> int:
+def gradients_per_step(formulation: Formulation, rule: Rule, tasks: int, *, frozen: bool = False) -> int:
     """Return the gradients of one task's loss that one outer step takes; a double backward counts as two.
 
     Args:
         formulation: The formulation.
-        darts: How the architecture's gradient is taken.
+        rule: How the architecture's gradient is taken.
         tasks: K, the number of learners that take part.
+        frozen: Whether the architecture rests in this step.
     """
     stages = tasks * (formulation.rounds if isinstance(formulation, Interleaving) else 1)
-    if darts.gradient == "first":
+    if frozen:
+        return stages
+    if rule == "first":
         return stages + tasks
     real = 0 if isinstance(formulation, Interleaving) else stages
     return 3 * stages + tasks + real
 
 
-def sgd(settings: WeightSettings, rate: Callable[[Any], float]) -> Any:
-    """Return clipped SGD with momentum and weight decay; unrolled as it is, clipping included."""
-    inner = torchopt.sgd(rate, momentum=settings.momentum, weight_decay=settings.decay)
-    return torchopt.chain(mlo.clip_norm(settings.clip), inner)
-
-
-def adam(settings: ArchitectureSettings) -> Any:
-    """Return Adam for the architecture variables."""
-    return torchopt.adam(settings.lr, betas=settings.betas, weight_decay=settings.decay)
-
-
-def cosine(settings: WeightSettings, epochs: int, steps_per_epoch: int) -> Callable[[Any], float]:
-    """Return the learning rate min + (base - min) (1 + cos(pi e / E)) / 2 of epoch e, by number of updates made."""
-
-    def rate(count: Any) -> float:
-        epoch = min(int(count) // steps_per_epoch, epochs)
-        return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-    return rate
-
-
-def _response(darts: DartsSettings) -> Any:
-    if darts.gradient == "first":
+def _response(rule: Rule, gradient: GradientSettings) -> Any:
+    if rule == "first":
         return mlo.FirstOrder()
-    exact = darts.gradient == "exact"
-    return mlo.Unroll(product=mlo.Exact() if exact else mlo.FiniteDifference(darts.epsilon))
+    return mlo.Unroll(product=mlo.Exact() if rule == "exact" else mlo.FiniteDifference(gradient.epsilon))
 
 
-def _weights(learner: Learner, update: Any, response: Any) -> mlo.Problem:
+def _weights(learner: Learner, update: Any, response: Any, method: AbstractMethod, clock: Clock) -> mlo.Problem:
     name, loss = learner.name, learner.loss
 
     def train_loss(view: mlo.View, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return loss(view[name](x, softmax_relaxation(view[ARCHITECTURE])), y)
+        return loss(view[name](x, method.relax_for_weights(view[ARCHITECTURE], clock.now)), y)
 
     return mlo.Problem(
         name,
@@ -169,23 +164,37 @@ def _weights(learner: Learner, update: Any, response: Any) -> mlo.Problem:
     )
 
 
+def _shares(form: Formulation, learners: Sequence[Learner]) -> list[float]:
+    """Return what multiplies the validation loss of each learner."""
+    own = [learner.weight for learner in learners]
+    if not isinstance(form, MultiTask) or not form.shares:
+        return own
+    if len(form.shares) != len(learners):
+        names = ", ".join(learner.name for learner in learners)
+        raise mlo.ConfigError(f"formulation: {len(form.shares)} shares for the tasks {names}: give one for each")
+    return [share * weight for share, weight in zip(form.shares, own, strict=True)]
+
+
 def _answers(form: Formulation, learners: Sequence[Learner]) -> dict[str, str]:
     """Return, for each learner, the name of the problem whose answer the architecture reads: that of the last round."""
     last = f"@{form.rounds}" if isinstance(form, Interleaving) else ""
     return {learner.name: learner.name + last for learner in learners}
 
 
-def _architecture_loss(learners: Sequence[Learner], answers: Mapping[str, str]) -> Callable[[mlo.View, Any], Tensor]:
+def _architecture_loss(
+    learners: Sequence[Learner],
+    answers: Mapping[str, str],
+    shares: Sequence[float],
+    method: AbstractMethod,
+    clock: Clock,
+) -> Callable[[mlo.View, Any], Tensor]:
     def validation_loss(view: mlo.View, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        weights = softmax_relaxation(view[ARCHITECTURE])
+        weights = method.relax(view[ARCHITECTURE], clock.now)
         losses = [
-            learner.weight * learner.loss(view[answers[learner.name]](x, weights), y)
-            for learner, (x, y) in zip(learners, batches, strict=True)
+            share * learner.loss(view[answers[learner.name]](x, weights), y)
+            for learner, share, (x, y) in zip(learners, shares, batches, strict=True)
         ]
-        total = losses[0]
-        for loss in losses[1:]:
-            total = total + loss
-        return total
+        return total(losses)
 
     return validation_loss
 
@@ -198,12 +207,12 @@ class _Together:
 
     def state_dict(self) -> list[dict[str, Tensor] | None]:
         """Return the places of the parts that have one; a list has not."""
-        return [part.state_dict() if isinstance(part, Batches) else None for part in self._parts]
+        return [part.state_dict() if isinstance(part, AbstractBatches) else None for part in self._parts]
 
     def load_state_dict(self, state: list[dict[str, Tensor] | None]) -> None:
         """Go back to places that `state_dict` gave."""
         for part, place in zip(self._parts, state, strict=True):
-            if isinstance(part, Batches) and place is not None:
+            if isinstance(part, AbstractBatches) and place is not None:
                 part.load_state_dict(place)
 
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:

@@ -6,45 +6,52 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from applications.nas.space.cell import CellSpace, SearchCell
-from applications.nas.space.skeleton import plan_cells, small_stem
+from applications.nas.objective import AbstractObjective, as_objective
+from applications.nas.space.cell import BuildMixed, CellSpace, SearchCell
+from applications.nas.space.mixed import MixedOperation
+from applications.nas.space.skeleton import plan_cells
+from applications.nas.space.stem import AbstractStem, LargeStem, SmallStem
 from mlo import ConfigError
 
 
 class Encoder(nn.Module):
-    """Everything of a supernet but its classifier: stem and cells.
+    """Everything of a supernet but its head: stem and cells.
 
     Args:
         space: The space of cells.
+        stem: Makes the inputs of the first cell.
         channels: Channels of a node of the first cell.
         layers: Number of cells.
-        stem_channels: Channels of the stem's output.
         reductions: Indices of the reduction cells; None for those at one and two thirds.
-        in_channels: Channels of the images.
+        mixed: Makes the mixed operation of an edge.
     """
 
     def __init__(
         self,
         space: CellSpace,
+        stem: AbstractStem,
         channels: int,
         layers: int,
         *,
-        stem_channels: int,
         reductions: tuple[int, ...] | None,
-        in_channels: int,
+        mixed: BuildMixed,
     ) -> None:
-        """Plan the cells and build them and the stem."""
+        """Plan the cells and build them."""
         super().__init__()
-        inputs, multipliers = (stem_channels, stem_channels), (space.nodes, space.nodes)
-        plans = plan_cells(inputs, channels, layers, multipliers=multipliers, reductions=reductions)
-        self.kinds = tuple("reduction" if plan.reduction else "normal" for plan in plans)
+        inputs, multipliers = (stem.channels, stem.channels), (space.nodes, space.nodes)
+        plans = plan_cells(
+            inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=stem.halved
+        )
+        self.kinds = tuple(plan.kind for plan in plans)
         self.outputs = plans[-1].outputs
-        self.stem = small_stem(in_channels, stem_channels)
-        self.cells = nn.ModuleList(SearchCell(space, plan) for plan in plans)
+        self.stem = stem
+        cells = [SearchCell(space, plan, mixed) for plan in plans]
+        self.columns = cells[0].columns
+        self.cells = nn.ModuleList(cells)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         """Map images (B, in_channels, H, W) to features (B, outputs, h, w), where each reduction halves H and W."""
-        older = newer = self.stem(x)
+        older, newer = self.stem(x)
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             older, newer = newer, cell(older, newer, weights[kind])
         features: Tensor = newer
@@ -52,22 +59,24 @@ class Encoder(nn.Module):
 
 
 class Supernet(nn.Module):
-    """A classifier whose cells mix all operations by weights that come with each call.
+    """A network whose cells mix all operations by weights that come with each call.
 
     The architecture is no part of this module: it has neither parameters nor buffers for it, and it does not know how
     the mixing weights were made. All cells of a type share one table of them. Parameters live under two prefixes,
-    `encoder.` (stem and cells) and `head.` (the linear classifier), so that tasks with different classes can share or
-    tie the first and keep the second.
+    `encoder.` (stem and cells) and `head.`, so that tasks of different kinds can share or tie the first and keep the
+    second.
 
     Args:
         space: The space of cells.
         channels: Channels of a node of the first cell.
         layers: Number of cells.
-        classes: Number of classes.
+        objective: What the task asks for, which decides the head; a number of classes stands for a classification.
+        mixed: Makes the mixed operation of an edge from names, channels and stride.
         stem_multiplier: Channels of the stem's output, as a multiple of `channels`.
         reductions: Indices of the reduction cells, which halve height and width and double the channels; None for
             those at one and two thirds of the depth.
         in_channels: Channels of the images.
+        large: Whether the images are large, so that the stem reduces them eightfold.
 
     Raises:
         ConfigError: A number is not positive, or a reduction is out of range.
@@ -80,38 +89,38 @@ class Supernet(nn.Module):
         space: CellSpace,
         channels: int,
         layers: int,
-        classes: int,
+        objective: AbstractObjective | int,
         *,
+        mixed: BuildMixed = MixedOperation,
         stem_multiplier: int = 3,
         reductions: tuple[int, ...] | None = None,
         in_channels: int = 3,
+        large: bool = False,
     ) -> None:
-        """Build the encoder and the classifier."""
+        """Build the encoder and the head."""
         super().__init__()
-        if classes < 1:
-            raise ConfigError(f"classes={classes}: must be positive")
-        stem_channels = stem_multiplier * channels
+        if channels < 1:
+            raise ConfigError(f"channels={channels}: must be positive")
+        asked = as_objective(objective)
         self.space = space
-        self.encoder = Encoder(
-            space, channels, layers, stem_channels=stem_channels, reductions=reductions, in_channels=in_channels
-        )
-        self.head = nn.Linear(self.encoder.outputs, classes)
+        stem = (LargeStem if large else SmallStem)(in_channels, stem_multiplier * channels)
+        self.encoder = Encoder(space, stem, channels, layers, reductions=reductions, mixed=mixed)
+        self.head = asked.head(self.encoder.outputs)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """Classify images with the architecture that the mixing weights describe.
+        """Predict with the architecture that the mixing weights describe.
 
         Args:
             x: Images, (B, in_channels, H, W). Every reduction needs an even height and width.
-            weights: Mixing weights under "normal" and "reduction", both (edges, primitives). They are used as they
-                are: a softmax, or whatever else makes them, is the caller's.
+            weights: Mixing weights under "normal" and "reduction", both (edges, columns). They are used as they are: a
+                softmax, or whatever else makes them, is the caller's.
 
         Returns:
-            Logits, (B, classes).
+            What the objective's head makes of the features; for a classification logits, (B, classes).
 
         Raises:
             ConfigError: The tables of weights do not fit the space, or the images are too small.
         """
-        self.space.check(weights)
-        features: Tensor = self.encoder(x, weights)
-        logits: Tensor = self.head(features.mean(dim=(2, 3)))
-        return logits
+        self.space.check(weights, self.encoder.columns)
+        prediction: Tensor = self.head(self.encoder(x, weights))
+        return prediction

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -10,22 +9,20 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut
-from mlo.hypergradient.adjoint import AdjointSolve
-from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
-from mlo.hypergradient.rest import check_rest
-from mlo.hypergradient.root import attach_root, root_vjp
-from mlo.hypergradient.run import own_gradient, run
+from mlo.hypergradient.base import Node, Point
+from mlo.hypergradient.root_response import AbstractRootResponse
+from mlo.hypergradient.run import own_gradient
 from mlo.hypergradient.system import System
-from mlo.linear.base import AbstractLinearSolver, check_solver
+from mlo.linear.base import AbstractLinearSolver
 from mlo.linear.gmres import GMRES
 from mlo.update import split_state
-from mlo.vector import Params, Values, ravel, unravel
+from mlo.vector import Params, Values, ravel
 
 _STATE = "state/"
 
 
 @dataclass(frozen=True)
-class FixedPoint(AbstractResponse):
+class FixedPoint(AbstractRootResponse):
     """x*(z) is where the update rule rests: (x*, s*) = U(x*, G(x*, z), s*, z), with s the optimizer's state.
 
     With y = (x, s) and F(y, z) the right-hand side, c . dx*/dz = u . dF/dz where (I - dF/dy)^T u = (c, 0).
@@ -51,42 +48,12 @@ class FixedPoint(AbstractResponse):
     """
 
     solver: AbstractLinearSolver = field(default_factory=GMRES)
-    warm_start: bool = field(default=True, kw_only=True)
-    strict: bool = field(default=False, kw_only=True)
 
     differentiates_update: ClassVar[bool] = True
-    assumes_rest: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        check_solver("FixedPoint", self.solver)
-
-    def respond(self, node: Node, *, differentiable: bool) -> Trace:
-        """Run the optimizer, then, if asked to, tie its end to the inputs as the fixed point that it stands for."""
-        trace = run(node)
-        check_rest(node, trace, strict=self.strict)
-        others = node.read()
-        split = None if differentiable else node.partial(trace.end, others)
-        system = _Rest(node if split is None else split[1], trace.end, others)
-        if not differentiable:
-            return replace(trace, record=system)
-        solve = AdjointSolve(node, self.solver, self.strict, trace)
-        y = attach_root(system.residual, solve, ravel(system.unknown), system.inputs)
-        return replace(trace, answer=_variable(unravel(y, system.unknown)), record=system)
-
-    def pullback(
-        self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
-    ) -> Pullback:
-        """Solve for the adjoint of variable and state, then take one product."""
-        system: _Rest = trace.record
-        y, c = ravel({**system.unknown, **trace.answer}), ravel(cotangent)
-        c = torch.cat([c, c.new_zeros(y.numel() - c.numel())])
-        solve = AdjointSolve(node, self.solver, self.strict, trace)
-        start = node.adjoint if self.warm_start else None
-        parts, solution = root_vjp(
-            system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
-        )
-        return Pullback(system.named(parts, wanted), solution)
+    def system(self, node: Node, end: Point, others: Values) -> System:
+        """Return y - F(y, z) = 0."""
+        return _Rest(node, end, others)
 
 
 class _Rest(System):
@@ -113,9 +80,7 @@ class _Rest(System):
         params, values = _variable(unknown), list(self._values)
         for place in self._moving:
             values[place] = unknown[f"{_STATE}{place}"]
-        seen = self.node.gradient(
-            replace(self._end, params=params), others, (self.node.name,), differentiable=True
-        )
+        seen = self.node.gradient(replace(self._end, params=params), others, (self.node.name,), differentiable=True)
         moved, state = self.node.advance(params, own_gradient(seen, self.node), self._rebuild(values), others)
         after = split_state(state)[0]
         new = {**moved, **{f"{_STATE}{place}": after[place] for place in self._moving}}

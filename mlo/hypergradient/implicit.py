@@ -8,21 +8,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mlo.hypergradient.adjoint import AdjointSolve
-from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
-from mlo.hypergradient.rest import check_rest
-from mlo.hypergradient.root import attach_root, root_vjp
-from mlo.hypergradient.run import filled, own_gradient, run
+from mlo.hypergradient.base import Node, Point, Pullback, Trace
+from mlo.hypergradient.root_response import AbstractRootResponse
+from mlo.hypergradient.run import filled, own_gradient
 from mlo.hypergradient.second_order import AbstractProduct, Exact, check_product
 from mlo.hypergradient.system import System
-from mlo.linear.base import AbstractLinearSolver, LinearSolution, check_solver
+from mlo.linear.base import AbstractLinearSolver
 from mlo.linear.cg import CG
 from mlo.rng import replayed
 from mlo.vector import Params, Values, ravel, scaled, unravel
 
 
 @dataclass(frozen=True)
-class Implicit(AbstractResponse):
+class Implicit(AbstractRootResponse):
     """x*(z) is the stationary point G(x*(z), z) = 0, so that c . dx*/dz = - u . dG/dz with (dG/dx)^T u = c.
 
     Exact at a stationary point, up to the tolerance of the linear solver; away from one it is the formula evaluated
@@ -44,29 +42,17 @@ class Implicit(AbstractResponse):
 
     solver: AbstractLinearSolver = field(default_factory=CG)
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)
-    warm_start: bool = field(default=True, kw_only=True)
-    strict: bool = field(default=False, kw_only=True)
 
-    assumes_rest: ClassVar[bool] = True
     assumes_stationarity: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_solver("Implicit", self.solver)
+        super().__post_init__()
         check_product("Implicit", self.product)
 
-    def respond(self, node: Node, *, differentiable: bool) -> Trace:
-        """Run the optimizer, then, if asked to, tie its end to the inputs as the root that it stands for."""
-        trace = run(node)
-        check_rest(node, trace, strict=self.strict)
-        others = node.read()
-        split = None if differentiable else node.partial(trace.end, others)
-        system = _Stationarity(node if split is None else split[1], trace.end, others)
-        if not differentiable:
-            return replace(trace, record=system)
-        solve = AdjointSolve(node, self.solver, self.strict, trace)
-        root = attach_root(system.residual, solve, ravel(trace.end.params), system.inputs)
-        return replace(trace, answer=unravel(root, trace.end.params), record=system)
+    def system(self, node: Node, end: Point, others: Values) -> System:
+        """Return G(x, z) = 0."""
+        return _Stationarity(node, end, others)
 
     def differences(self, below: int) -> int:
         """Return how many finite differences are nested in a pullback."""
@@ -76,31 +62,22 @@ class Implicit(AbstractResponse):
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
         """Solve for the adjoint, then take one product."""
-        system: _Stationarity = trace.record
-        solve = AdjointSolve(node, self.solver, self.strict, trace)
-        start = node.adjoint if self.warm_start else None
         if differentiable or self.product.exact:
-            x, c = ravel(trace.answer), ravel(cotangent)
-            parts, solution = root_vjp(
-                system.residual, solve, x, system.inputs, c, start=start, differentiable=differentiable
-            )
-            return Pullback(system.named(parts, wanted), solution)
-        with replayed(system.random):
-            result, solution = self._by_differences(system, solve, cotangent, wanted, start)
-        return Pullback(result, solution)
+            return super().pullback(node, trace, cotangent, wanted, differentiable=differentiable)
+        with replayed(trace.record.random):
+            return self._by_differences(node, trace, cotangent, wanted)
 
-    def _by_differences(
-        self, system: _Stationarity, solve: AdjointSolve, cotangent: Params, wanted: Sequence[str], start: Tensor | None
-    ) -> tuple[dict[str, Params], LinearSolution]:
-        at, node = system.end.params, system.node
-        local = self.product.linearize(node, system.end, system.others, stationary=True)
+    def _by_differences(self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str]) -> Pullback:
+        system: _Stationarity = trace.record
+        at, name = system.end.params, node.name
+        local = self.product.linearize(system.node, system.end, system.others, stationary=True)
 
         def matvec(v: Tensor) -> Tensor:
-            product = local.product(unravel(v, at), (node.name,))
-            return ravel(filled(product.get(node.name), at))
+            product = local.product(unravel(v, at), (name,))
+            return ravel(filled(product.get(name), at))
 
-        solution = solve(matvec, ravel(cotangent), start=start)
-        return local.product(scaled(-1.0, unravel(solution.value, at)), wanted), solution
+        solution = self.solve(node, trace)(matvec, ravel(cotangent), start=self.start(node))
+        return Pullback(local.product(scaled(-1.0, unravel(solution.value, at)), wanted), solution)
 
 
 class _Stationarity(System):

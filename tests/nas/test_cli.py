@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas.cli import main
+from applications.nas.cli import COMMANDS, main
 from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
@@ -17,7 +17,7 @@ from applications.nas.run_folder import write_config
 from applications.nas.settings import FolderData, SearchSettings, SingleTask
 
 SMALL = ["--data.side", "8", "--epochs", "1", "--batch", "6", "--supernet.nodes", "1", "--supernet.channels", "2"]
-SMALL += ["--data.subset", "None", "--darts.gradient", "first", "--device", "cpu"]
+SMALL += ["--data.subset", "None", "--gradient.rule", "first", "--device", "cpu"]
 SMALL_RETRAIN = ["--epochs", "1", "--channels", "2", "--layers", "3", "--batch", "8", "--device", "cpu"]
 
 
@@ -52,7 +52,7 @@ def roots(tmp_path: Path) -> list[str]:
 def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"mlo-nas {command}" in shown for command in ("demo", "search", "retrain", "sweep", "report", "draw"))
+    assert all(f"mlo-nas {command}" in shown for command in COMMANDS)
     assert all(preset in shown for preset in (*SEARCH, *RETRAIN))
 
 
@@ -63,7 +63,7 @@ def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[
         ("search folders --help", ["--data.roots", "--formulation.weight", "formulation:single", "(default: 20.0)"]),
         ("search folders formulation:single --help", ["--formulation.task", "data:cifar"]),
         ("retrain --help", ["PRESET", *RETRAIN]),
-        ("retrain digits --help", ["--run PATH", "--drop-path", "(default: 15)"]),
+        ("retrain digits --help", ["--run", "--drop-path", "network:imagenet", "schedule:linear", "(default: 15)"]),
         ("draw --help", ["--out", "published cell"]),
         ("demo --help", ["--workers", "--search.seed", "--retrain.seeds"]),
     ],
@@ -75,7 +75,7 @@ def test_help(words: str, told: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 REFUSED = [
-    ("serch", "no command is called 'serch'; the commands are search, retrain, sweep, report, draw, demo"),
+    ("serch", "no command is called 'serch'; the commands are search, retrain, evaluate, zoo"),
     ("search", "name a preset first (none was given)"),
     ("search nope", "name a preset first ('nope' is none)"),
     ("retrain", "name a preset first"),
@@ -85,10 +85,10 @@ REFUSED = [
     ("search digits --epochs 0", "epochs must be at least 1, got epochs=0"),
     ("search digits --weights.lr -1", "lr must be positive, got lr=-1.0"),
     ("search digits --weights.lr nan", "lr must be positive, got lr=nan"),
-    ("search digits --darts.gradient third", "third"),
+    ("search digits --gradient.rule third", "third"),
     ("search folders", "data: no task is named: give --data.roots"),
     ("search folders --data.roots /nowhere", "/nowhere: no such folder"),
-    ("search darts --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
+    ("search darts-2nd-original --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
     ("search digits --formulation.form explicit --formulation.weight 100", "c = 2*eta*lambda = 2*0.025*100 = 5"),
     ("search digits formulation:single --formulation.task nope", "the tasks are digits, loops"),
     ("search digits --batch 5000", "a batch of 5000 images"),
@@ -169,7 +169,7 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     assert f"run folder: {run}" in shown
     assert "start with runs/folders-1/README.md" in shown
     written = from_json(SearchSettings, (run / "config.json").read_text(), "there")
-    assert (written.epochs, written.batch, written.darts.gradient) == (1, 6, "first")
+    assert (written.epochs, written.batch, written.rule) == (1, 6, "first")
     assert written.formulation == SEARCH["folders"][1].formulation
     assert isinstance(written.data, FolderData)
     assert [path.name for path in written.data.roots] == ["cats", "dogs@home"]
@@ -185,16 +185,15 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     assert main(["retrain", "folders", "--run", str(run), *SMALL_RETRAIN]) == 0
     folder = run / "retrain-1"
     names = {"README.md", "config.json", "environment.json", "genotype.json", "results.json"}
-    names |= {f"{task}-0.{end}" for task in ("cats", "dogs@home") for end in ("csv", "pt")}
+    names |= {"data.json"} | {f"{task}-0.{end}" for task in ("cats", "dogs@home") for end in ("csv", "pt")}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "genotype.json").read_text() == (run / "genotype.json").read_text()
-    result = json.loads((folder / "results.json").read_text())[0]
-    assert result["cell"] == "folders-1"
-    assert result["search_gradients"] == json.loads((run / "results.json").read_text())["gradients"] == 6
+    result = json.loads((folder / "results.json").read_text())
+    assert (result["kind"], result["cell"], result["search"]) == ("retrain", "folders-1", "..")
 
     assert main(["retrain", "folders", "--run", str(run), "--cell", "DARTS_V1", *SMALL_RETRAIN]) == 0
-    result = json.loads((run / "retrain-2/results.json").read_text())[0]
-    assert (result["cell"], result["search_gradients"]) == ("DARTS_V1", None), "its search is not known to have cost 0"
+    result = json.loads((run / "retrain-2/results.json").read_text())
+    assert (result["cell"], result["search"]) == ("DARTS_V1", None), "this search did not find it"
 
     capsys.readouterr()
     for cell in ("DARTS_V2", str(run), str(run / "genotype.json")):

@@ -6,12 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from applications.nas.methods.darts import derive, initial_alphas, softmax_relaxation
+from applications.nas.methods import Darts, Progress
+from applications.nas.methods.base import initial_alphas, softmax_tables
 from applications.nas.space.cell import CellSpace
-from applications.nas.space.genotype import Cell, Edge
+from applications.nas.space.genotype import Cell, Edge, Genotype
 from mlo import ConfigError, DataError
 
+START = Progress(0, 0, 1)
 SPACE = CellSpace(nodes=2, primitives=("none", "skip_connect", "max_pool_3x3"))  # rows: 2<-0, 2<-1, 3<-0, 3<-1, 3<-2
+
+
+def derive(alphas: dict[str, Tensor], space: CellSpace) -> Genotype:
+    return Darts().derive(alphas, space, START)
 
 
 def both(table: list[list[float]]) -> dict[str, Tensor]:
@@ -32,7 +38,7 @@ def test_initial_alphas_are_small_and_reproducible() -> None:
 
 
 def test_relaxation_is_a_softmax_of_each_row() -> None:
-    weights = softmax_relaxation(both([[0.0, 1.0, 2.0]] * 5))
+    weights = softmax_tables(both([[0.0, 1.0, 2.0]] * 5))
     expected = torch.tensor([1.0, torch.e, torch.e**2], dtype=torch.float64)
     for table in weights.values():
         torch.testing.assert_close(table, (expected / expected.sum()).expand(5, 3))
@@ -40,7 +46,11 @@ def test_relaxation_is_a_softmax_of_each_row() -> None:
 
 def test_relaxation_is_differentiable() -> None:
     alphas = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda table: softmax_relaxation({"normal": table})["normal"], alphas)
+
+    def normal(table: Tensor) -> Tensor:
+        return softmax_tables({"normal": table, "reduction": table})["normal"]
+
+    assert torch.autograd.gradcheck(normal, alphas)
 
 
 def test_two_strongest_edges_strongest_first() -> None:

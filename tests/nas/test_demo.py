@@ -21,7 +21,14 @@ from applications.nas.jobs import Job
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.progress import silent
 from applications.nas.retrain import Training
-from applications.nas.settings import DartsSettings, Interleaving, SearchSettings, SingleTask, SupernetSettings
+from applications.nas.settings import (
+    CifarForm,
+    GradientSettings,
+    Interleaving,
+    SearchSettings,
+    SingleTask,
+    SupernetSettings,
+)
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
 from applications.nas.summary import Contender
@@ -32,12 +39,12 @@ TINY = DemoSettings(
     search=replace(
         SEARCH["digits"][1],
         supernet=SupernetSettings(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"), channels=2, layers=3),
-        darts=DartsSettings("first"),
+        gradient=GradientSettings("first"),
         epochs=1,
         batch=300,
         seed=5,
     ),
-    retrain=replace(RETRAIN["digits"][1], channels=2, epochs=1, batch=300, seeds=(0,)),
+    retrain=replace(RETRAIN["digits"][1], network=CifarForm(2, 3), epochs=1, batch=300, seeds=(0,)),
     workers=2,
 )
 
@@ -78,11 +85,10 @@ def test_the_demo(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gradient", ["first", "difference", "exact"])
 @pytest.mark.parametrize(("rounds", "epochs"), [(1, 1), (2, 1), (2, 7), (3, 10)])
 def test_budgets_are_equal_to_within_an_epoch(rounds: int, epochs: int, gradient: str) -> None:
-    form, darts = Interleaving(rounds=rounds), DartsSettings(gradient)  # type: ignore[arg-type]
-    plans = _plans(replace(TINY, search=replace(TINY.search, formulation=form, darts=darts, epochs=epochs)))
-    costs = {
-        name: gradients_per_step(plan.formulation, darts, 2 if name == CELLS[0] else 1) for name, plan in plans.items()
-    }
+    form, rule = Interleaving(rounds=rounds), GradientSettings(gradient)  # type: ignore[arg-type]
+    plans = _plans(replace(TINY, search=replace(TINY.search, formulation=form, gradient=rule, epochs=epochs)))
+    tasks = {name: 2 if name == CELLS[0] else 1 for name in plans}
+    costs = {name: gradients_per_step(plan.formulation, plan.rule, tasks[name]) for name, plan in plans.items()}
     budgets = {name: plan.epochs * costs[name] for name, plan in plans.items()}  # both have the same steps in an epoch
     assert abs(budgets[CELLS[0]] - budgets[CELLS[1]]) <= costs[CELLS[1]] / 2
     assert replace(plans[CELLS[1]], formulation=form, epochs=epochs) == plans[CELLS[0]], "else they are alike"

@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
-from applications.nas.methods.darts import softmax_relaxation
+from applications.nas.methods.base import softmax_tables
 from applications.nas.settings import (
-    DartsSettings,
     Formulation,
+    GradientSettings,
     Interleaving,
     MultiTask,
     SearchSettings,
@@ -62,7 +62,7 @@ class PlainLoop:
 
     def loss(self, one: Learner, weights: Tables, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return cross_entropy(functional_call(one.network, weights, (x, softmax_relaxation(self.alphas))), y)
+        return cross_entropy(functional_call(one.network, weights, (x, softmax_tables(self.alphas))), y)
 
     def sweep(self) -> tuple[list[Tables], list[Tables]]:
         """Train each stage once, held near the one before."""
@@ -164,7 +164,7 @@ def test_short_differences_are_nearly_exact(form: Formulation) -> None:
     """So short that no ReLU changes sign in between; rounding, divided by the length, is what is left."""
     learners = PAIR[:1] if isinstance(form, SingleTask) else PAIR
     settings = setup(form, **REAL)
-    short = replace(settings, darts=DartsSettings("difference", epsilon=1e-6))
+    short = replace(settings, gradient=GradientSettings("difference", epsilon=1e-6))
     close(hypergradient(learners, short), hypergradient(learners, settings), 1e-7)
 
 

@@ -12,18 +12,19 @@ import pytest
 import torch
 
 import mlo
-from applications.nas import search as module
+from applications.nas import search_record as module
 from applications.nas.config_file import from_json
 from applications.nas.formulations import gradients_per_step
-from applications.nas.methods.darts import derive, initial_alphas
+from applications.nas.methods import Darts, Progress
+from applications.nas.methods.base import initial_alphas
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import (
     ArchitectureSettings,
     CifarData,
-    DartsSettings,
     DigitsData,
     FolderData,
     Formulation,
+    GradientSettings,
     Interleaving,
     MultiTask,
     SearchSettings,
@@ -35,7 +36,7 @@ from applications.nas.tasks import load_tasks, located
 
 SETTINGS = SearchSettings(
     supernet=SupernetSettings(nodes=1, primitives=("none", "skip_connect", "dil_conv_3x3"), channels=2, layers=3),
-    darts=DartsSettings("first"),
+    gradient=GradientSettings("first"),
     formulation=SingleTask(),
     architecture=ArchitectureSettings(lr=0.02),
     epochs=1,
@@ -49,8 +50,7 @@ FORMS = [SingleTask(), SingleTask(task="loops"), MultiTask(), Interleaving()]
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures have tests of their own, and take most of the time of so small a search."""
-    for name in ("draw_alphas", "draw_genotype", "draw_curves"):
-        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "draw_search", lambda *_: ([], []))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -61,11 +61,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_every_file_that_the_readme_names_is_there(tmp_path: Path) -> None:
     search(SETTINGS, tmp_path / "run")
     text = (tmp_path / "run" / "README.md").read_text()
-    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd)\b", text))
-    assert len(named) == 11
+    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd|gif|html)\b", text))
+    assert {"config.json", "splits.json", "evolution.gif", "index.html", "graph.svg"} <= named
     found = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {name.replace(".svg", ".png") for name in named if name.endswith(".svg")}
-    assert found == {*named, *pictures, "README.md"}
+    assert found == {*named, *pictures, "README.md", "tensorboard"}
     assert not any(name.startswith(".") for name in found), "no file is left half-written"
 
 
@@ -73,7 +73,7 @@ def test_every_file_that_the_readme_names_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gradient", ["first", "difference", "exact"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, formulation=form, darts=DartsSettings(gradient))  # type: ignore[arg-type]
+    settings = replace(SETTINGS, formulation=form, gradient=GradientSettings(gradient))  # type: ignore[arg-type]
     ticks: list[tuple[int, int]] = []
     outcome = search(settings, tmp_path, lambda done, total, _: ticks.append((done, total)))
     assert ticks == [(done, STEPS) for done in range(STEPS + 1)]
@@ -94,16 +94,16 @@ def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) 
     assert from_json(SearchSettings, (tmp_path / "config.json").read_text(), "config") == settings
     alphas = {name: torch.tensor(table) for name, table in json.loads((tmp_path / "alphas.json").read_text()).items()}
     genotype = Genotype.from_json((tmp_path / "genotype.json").read_text())
-    assert genotype == outcome.genotype == derive(alphas, settings.supernet.space)
+    assert genotype == outcome.genotype == Darts().derive(alphas, settings.supernet.space, Progress(0, 0, 1))
     start = initial_alphas(settings.supernet.space, torch.Generator().manual_seed(settings.seed))
     # Adam's first step has the length of its learning rate, 0.02; later ones may lead back a part of the way.
     assert all(float((alphas[name] - start[name]).abs().max()) > 0.005 for name in start)
     history = json.loads((tmp_path / "genotypes.json").read_text())
     assert [entry["epoch"] for entry in history] == [1]
     assert history[0]["cell"] == str(genotype)
-    assert history[0]["skips"] == str(genotype).count("skip_connect")
+    assert sum(history[0]["skips"].values()) == str(genotype).count("skip_connect")
     tasks = 1 if isinstance(form, SingleTask) else 2
-    cost = STEPS * gradients_per_step(form, settings.darts, tasks)
+    cost = STEPS * gradients_per_step(form, settings.rule, tasks)
     taken = json.loads((tmp_path / "results.json").read_text())
     assert (taken["steps"], taken["gradients"]) == (outcome.steps, outcome.gradients) == (STEPS, cost)
     assert f"{STEPS} steps, {cost} gradients" in (tmp_path / "README.md").read_text()
@@ -113,7 +113,8 @@ def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) 
 def test_the_strength_of_interleaving_is_told(tmp_path: Path) -> None:
     search(replace(SETTINGS, formulation=Interleaving(weight=20.0)), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "2 rounds, lambda 20, c = 2 lr lambda = 1 and rho = c / (1 + c) = 0.5 at the start (implicit)" in text
+    assert "over 2 rounds: lambda = 20, so c = 2 lr lambda = 1 and rho = 0.5 at the start" in text
+    assert "implicit proximal step" in text
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -144,10 +145,10 @@ def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
 def test_a_search_that_diverges_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = mlo.Engine.step
 
-    def failing(engine: mlo.Engine) -> mlo.Report:
+    def failing(engine: mlo.Engine, *, frozen: bool) -> mlo.Report:
         if engine.step_count == STEPS + 1:
             raise mlo.DivergenceError("the loss of problem 'digits' is nan")
-        return step(engine)
+        return step(engine, frozen=frozen)
 
     monkeypatch.setattr(mlo.Engine, "step", failing)
     with pytest.raises(mlo.DivergenceError, match="is nan"):
@@ -173,8 +174,8 @@ def test_statistics_of_supernets_stay_finite(
 ) -> None:
     engines: list[mlo.Engine] = []
     run = mlo.Engine.run
-    monkeypatch.setattr(mlo.Engine, "run", lambda engine, steps: (engines.append(engine), run(engine, steps))[1])
-    search(replace(SETTINGS, formulation=form, darts=DartsSettings("exact")), tmp_path)
+    monkeypatch.setattr(mlo.Engine, "run", lambda engine, *a, **k: (engines.append(engine), run(engine, *a, **k))[1])
+    search(replace(SETTINGS, formulation=form, gradient=GradientSettings("exact")), tmp_path)
     engine = engines[0]
     assert engine.look_ahead == looks_ahead
     for name in engine.graph.names[1:]:
@@ -214,5 +215,6 @@ def test_data_are_written_down_with_their_whole_path(tmp_path: Path, monkeypatch
 
 
 def test_an_outcome_is_plain_data() -> None:
-    genotype = derive(initial_alphas(SETTINGS.supernet.space, torch.Generator()), SETTINGS.supernet.space)
+    space = SETTINGS.supernet.space
+    genotype = Darts().derive(initial_alphas(space, torch.Generator()), space, Progress(0, 0, 1))
     assert SearchOutcome(genotype, 1, 2, 3.0) == SearchOutcome(genotype, 1, 2, 3.0)

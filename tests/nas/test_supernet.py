@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from applications.nas.methods.darts import initial_alphas, softmax_relaxation
-from applications.nas.space.cell import CellSpace, MixedOperation
+from applications.nas.methods.base import initial_alphas, softmax_tables
+from applications.nas.space.cell import CellSpace
+from applications.nas.space.mixed import MixedOperation
 from applications.nas.space.operations import PRIMITIVES
 from applications.nas.supernet import Supernet
 from mlo import ConfigError
@@ -102,7 +103,7 @@ class Point:
         self.weights: Tables = dict(net.named_parameters())
 
     def logits(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        out: Tensor = functional_call(self.net, dict(weights), (batch[0], softmax_relaxation(self.alphas)))
+        out: Tensor = functional_call(self.net, dict(weights), (batch[0], softmax_tables(self.alphas)))
         return out
 
     def loss(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -177,7 +178,7 @@ def demo() -> tuple[Supernet, Tables]:
     space = CellSpace(nodes=2, primitives=("none", "skip_connect", "sep_conv_3x3"))
     net = Supernet(space, 4, 3, 5, in_channels=1).to(torch.float64)
     alphas = initial_alphas(space, torch.Generator().manual_seed(0))
-    return net, {name: table.double() for name, table in softmax_relaxation(alphas).items()}
+    return net, {name: table.double() for name, table in softmax_tables(alphas).items()}
 
 
 def test_reductions_are_where_they_are_put() -> None:

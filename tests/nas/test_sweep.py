@@ -19,7 +19,7 @@ from rich.console import Console
 from applications.nas._lane import Failure
 from applications.nas.jobs import Job
 from applications.nas.presets import RETRAIN, SEARCH
-from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings
+from applications.nas.settings import CifarForm, Interleaving, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
 from applications.nas.sweep import point as point_module
@@ -28,7 +28,7 @@ from applications.nas.sweep import summary as summary_module
 from applications.nas.sweep.plan import Axis, SweepSettings
 from applications.nas.sweep.run import sweep
 from mlo import ConfigError, DivergenceError, MLOError
-from tests.nas.made_runs import made_retraining, made_search
+from tests.nas.made_runs import RETRAINED, made_retraining, made_search
 
 WEIGHTS, SEEDS = (1.0, 10.0, 1000.0), (0, 1)
 AXES = (Axis("formulation.weight", ("1", "10", "1000")), Axis("seed", ("0", "1")))
@@ -77,7 +77,7 @@ class World:
         *,
         search: Path,
     ) -> None:
-        assert not folder.exists()
+        assert list(folder.iterdir()) == [], "a retraining begins in an empty folder"
         self.retrained.append(name)
         errors = {task: [error(task, searched, seed) for seed in settings.seeds] for task in ("digits", "loops")}
         made_retraining(folder, errors, search=search, cell=name, settings=settings)
@@ -135,7 +135,14 @@ def test_the_table_and_what_is_in_the_folder(world: World, tmp_path: Path) -> No
             assert float(row[f"{task}: test error % std"]) == pytest.approx(statistics.stdev(each), abs=1e-12)
             assert (row[f"{task}: test error % n"], row[f"{task}: test error % over"]) == ("2", "searches")
     names = {path.name for path in (tmp_path / "s").iterdir()}
-    files = {"README.md", "table.csv", "sweep.json", "by-formulation.weight.svg", "by-formulation.weight.png"}
+    files = {
+        "README.md",
+        "index.html",
+        "table.csv",
+        "sweep.json",
+        "by-formulation.weight.svg",
+        "by-formulation.weight.png",
+    }
     assert names - {".lock"} == files | set(world.searched)
     text = (tmp_path / "s" / "README.md").read_text()
     assert "| 10 | 22.10 ± 2.12 | 2.10 ± 2.12 | 2 searches, 2 retrainings each |" in text
@@ -167,7 +174,7 @@ def test_a_point_that_fails(stage: str, world: World, tmp_path: Path) -> None:
     rows = table(tmp_path)
     assert [row["digits: test error % n"] for row in rows] == ["2", "2", "2"]
     assert [row["digits: test error % over"] for row in rows] == ["searches", "retrainings", "searches"]
-    assert f"- {bad}: the loss is nan" in (tmp_path / "README.md").read_text()
+    assert f"{bad} failed, and is not in the table: the loss is nan" in (tmp_path / "README.md").read_text()
 
     world.broken.clear()
     world.searched.clear()
@@ -176,7 +183,7 @@ def test_a_point_that_fails(stage: str, world: World, tmp_path: Path) -> None:
     assert world.searched == ([bad] if stage == "search" else []), "what was searched is kept"
     assert world.retrained == [bad]
     assert not (tmp_path / bad / "failure.txt").exists()
-    assert "Failed" not in (tmp_path / "README.md").read_text()
+    assert "failed" not in (tmp_path / "README.md").read_text()
 
 
 def test_an_error_that_is_none_of_ours_is_kept_with_its_place(world: World, tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_seeds_alone_make_one_row_and_no_figure(world: World, tmp_path: Path) ->
             "the tasks are digits, loops",
         ),
         ({"axes": (Axis("supernet.primitives", ("none,nope",)),)}, "operation 'nope' is unknown"),
-        ({"axes": AXES, "retrain": replace(RETRAIN["digits"][1], auxiliary=True)}, "its head needs 8x8"),
+        ({"axes": AXES, "retrain": replace(RETRAINED, network=CifarForm(8, 3, auxiliary=True))}, "its head needs 8x8"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(

@@ -40,14 +40,14 @@ def test_words(asked: list[tuple[SweepSettings, Path, int]]) -> None:
     assert settings.search.formulation == SEARCH["digits"][1].formulation
     assert settings.retrain is not None
     assert settings.retrain.epochs == 2
-    assert settings.retrain.channels == RETRAIN["digits"][1].channels
+    assert settings.retrain.network == RETRAIN["digits"][1].network
     assert (folder, workers) == (Path("runs/sweep-digits-1"), 2)
 
 
 def test_choices_stand_anywhere(asked: list[tuple[SweepSettings, Path, int]]) -> None:
     words = (
         "digits --batch 8 formulation:multi --vary seed 0",
-        "interleaving --out here --vary data.classes 10 100,10",
+        "darts-2nd-paper --out here --vary data.classes 10 100,10",
     )
     for given in words:
         assert main(["sweep", *given.split()]) == 0
@@ -76,7 +76,7 @@ def test_choices_stand_anywhere(asked: list[tuple[SweepSettings, Path, int]]) ->
         ("digits --vary seed 0 --nope", "--nope"),
         ("--resume nowhere", "nowhere/sweep.json cannot be read: give the folder of a sweep"),
         ("--resume nowhere --vary seed 0", "--vary"),
-        ("interleaving --vary seed 0", "no complete CIFAR"),
+        ("darts-2nd-paper --vary seed 0", "no complete CIFAR"),
     ],
 )
 def test_refusals(words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from applications.nas.formulations import Learner
-from applications.nas.methods.darts import initial_alphas
+from applications.nas.methods.base import initial_alphas
 from applications.nas.settings import (
     ArchitectureSettings,
-    DartsSettings,
     Formulation,
+    GradientSettings,
     SearchSettings,
     WeightSettings,
 )
@@ -36,7 +36,7 @@ def setup(formulation: Formulation, gradient: str = "exact", **weights: float) -
     """Four epochs of a search, with an architecture that moves."""
     return SearchSettings(
         formulation=formulation,
-        darts=DartsSettings(gradient),  # type: ignore[arg-type]
+        gradient=GradientSettings(gradient),  # type: ignore[arg-type]
         weights=WeightSettings(**weights),
         architecture=ArchitectureSettings(lr=0.05),
         epochs=4,

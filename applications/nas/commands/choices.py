@@ -1,44 +1,86 @@
-"""Choices such as formulation:single, which may stand anywhere behind a preset."""
+"""Choices among kinds of settings, such as data:cifar, which may stand anywhere behind the preset."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
+import types
 import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from applications.nas.config_fields import choices
+
+@dataclass(frozen=True)
+class Choice:
+    """A field whose value is one of several kinds of settings.
+
+    Attributes:
+        path: Names of the fields that lead to it.
+        words: What the command line calls the kinds.
+    """
+
+    path: tuple[str, ...]
+    words: dict[str, type]
+
+    def words_of(self, settings: Any) -> list[str]:
+        """Return the word for the kind that settings have here; none if they have none."""
+        value = functools.reduce(getattr, self.path, settings)
+        return [word for word, kind in self.words.items() if kind is type(value)]
 
 
-def all_choices(settings: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Return the words of all choices among settings, by the word of what is chosen in them.
+def choices(kind: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Choice]:
+    """List the choices that a class of settings leaves, in order.
 
     Args:
-        settings: A frozen dataclass, nested.
-        prefix: What the options of these settings begin with, such as "retrain.".
+        kind: A dataclass.
+        prefix: What tyro puts before the names of its fields.
+        path: Names of the fields that lead to it.
     """
-    found, hints = {}, typing.get_type_hints(type(settings), include_extras=True)
-    for field in dataclasses.fields(settings):
-        value, path = getattr(settings, field.name), f"{prefix}{field.name}"
-        words = {kind: f"{path}:{name}" for name, kind in choices(hints[field.name]).items()}
-        if type(value) in words:
-            found[words[type(value)]] = list(words.values())
-        if dataclasses.is_dataclass(value):
-            found |= all_choices(value, f"{path}.")
-    return found
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        inner, marks = _plain(hints[field.name])
+        named = [mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)]
+        place = ".".join(part for part in (prefix, named[0] if named else field.name) if part)
+        here = (*path, field.name)
+        if typing.get_origin(inner) in (typing.Union, types.UnionType):
+            words = dict(_word(member, place) for member in typing.get_args(inner) if _plain(member)[1])
+            if words:
+                yield Choice(here, words)
+        elif dataclasses.is_dataclass(inner):
+            yield from choices(inner, place, here)
 
 
-def with_choices(words: list[str], known: dict[str, list[str]]) -> list[str]:
-    """Put the choices first, and name those that the user leaves to the settings.
+def choices_first(default: Any, words: list[str]) -> list[str]:
+    """Put the choices before all options, and name those that the user leaves as they are.
 
-    So options may stand anywhere, and those of a choice are there without naming it again.
+    So options may stand anywhere, an option never chooses by itself, and those of a choice are there without naming it.
 
     Args:
-        words: Words of a command line.
-        known: What `all_choices` returns.
+        default: The settings that the words override.
+        words: Of the command line.
     """
-    chosen = []
-    for default, options in known.items():
-        named = [word for word in words if word in options]
-        chosen.append(named[-1] if named else default)
-    every = {option for options in known.values() for option in options}
-    return chosen + [word for word in words if word not in every]
+    known = list(choices(type(default)))
+    every = {word for choice in known for word in choice.words}
+    if {"-h", "--help"}.intersection(words) and known:
+        sys.stdout.write("Choices, anywhere behind the preset:\n")
+        sys.stdout.writelines(f"  {' | '.join(choice.words)}\n" for choice in known)
+        sys.stdout.write("\n")
+    given = [choice.words_of(default) + [word for word in words if word in choice.words] for choice in known]
+    named = [found[-1] for found in given if found]
+    return named + [word for word in words if word not in every]
+
+
+def _plain(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return a type without its marks, and the marks; of a type that is made when asked for, what is made."""
+    if typing.get_origin(kind) is not typing.Annotated:
+        return kind, ()
+    inner, *marks = typing.get_args(kind)
+    made = [mark.constructor_factory for mark in marks if getattr(mark, "constructor_factory", None) is not None]
+    return (made[0]() if made else inner), tuple(marks)
+
+
+def _word(member: Any, place: str) -> tuple[str, type]:
+    inner, (mark, *_) = _plain(member)
+    return (f"{place}:{mark.name}" if mark.prefix_name and place else mark.name), inner

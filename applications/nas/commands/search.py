@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +14,7 @@ from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
-from applications.nas.settings import (
-    CifarData,
-    DigitsData,
-    FolderData,
-    Interleaving,
-    MultiTask,
-    SearchSettings,
-    SingleTask,
-)
+from applications.nas.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,8 @@ class SearchCommand:
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas search` with the words behind it."""
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
-    command = parse(SearchCommand(default), _with_choices(default, rest), f"mlo-nas search {name}")
+    command = SearchCommand(default)
+    command = parse(command, rest, f"mlo-nas search {name}")
     with new_folder(command.out, Path("runs"), name) as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         with progress(console) as begin:
@@ -46,24 +38,3 @@ def run(words: list[str], console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
-
-
-def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
-    """Put the choices (data:..., formulation:...) first, and name those that the user leaves to the preset.
-
-    So options may stand anywhere, and those of a choice are there without naming it again.
-    """
-    kinds = {DigitsData: "data:digits", FolderData: "data:folders", CifarData: "data:cifar"}
-    forms = {
-        SingleTask: "formulation:single",
-        MultiTask: "formulation:multi",
-        Interleaving: "formulation:interleaving",
-    }
-    chosen = []
-    for known, preset in ((kinds, type(default.data)), (forms, type(default.formulation))):
-        named = [word for word in words if word in known.values()]
-        chosen.append(named[-1] if named else known[preset])
-    if {"-h", "--help"}.intersection(words):
-        sys.stdout.write(f"Choices, anywhere behind the preset:\n  {' | '.join(kinds.values())}\n")
-        sys.stdout.write(f"  {' | '.join(forms.values())}\n\n")
-    return chosen + [word for word in words if word not in {*kinds.values(), *forms.values()}]

@@ -10,7 +10,6 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.choices import all_choices, with_choices
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import read_search_settings
@@ -75,14 +74,8 @@ def run(words: list[str], console: Console) -> None:
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "sweep")
     axes, rest = _take_axes(rest)
     retrain, rest = _take_retrain(rest)
-    command, known = SweepCommand(default), all_choices(default)
-    if retrain is not None:
-        command = SweepRetrainCommand(default, retrain=retrain)
-        known |= all_choices(retrain, "retrain.")
-    if {"-h", "--help"}.intersection(rest) and known:
-        sys.stdout.write("Choices, anywhere but behind --vary:\n")
-        sys.stdout.writelines(f"  {' | '.join(options)}\n" for options in known.values())
-    command = parse(command, with_choices(rest, known), f"mlo-nas sweep {name}")
+    command = SweepCommand(default) if retrain is None else SweepRetrainCommand(default, retrain=retrain)
+    command = parse(command, rest, f"mlo-nas sweep {name}")
     wanted = command.retrain if isinstance(command, SweepRetrainCommand) else None
     settings = SweepSettings(command.settings, axes, wanted)
     points(settings)  # what does not fit is refused before a folder is looked for

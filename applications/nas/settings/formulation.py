@@ -18,7 +18,13 @@ class SingleTask:
 
 @dataclass(frozen=True)
 class MultiTask:
-    """Bilevel search on all tasks: independent weights, one architecture, the sum of the validation losses."""
+    """Bilevel search on all tasks: independent weights, one architecture, a weighted sum of the validation losses.
+
+    Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 10.
+    """
+
+    shares: tuple[float, ...] = ()
+    """What multiplies each task's validation loss (alpha, beta in the source); left out: 1 for all."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Interleaving:
     """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
     allow_unstable: bool = False
     """Take equation 7 as written in spite of c >= 2."""
+    order: tuple[str, ...] = ()
+    """Names of the tasks in the order in which they learn; left out: as the data give them."""
 
 
 Formulation = (

@@ -21,6 +21,8 @@ class WeightSettings:
     """Weight decay, added to the gradient."""
     clip: float = 5.0
     """Largest norm of a gradient."""
+    warm_up: int = 0
+    """Epochs in which the rate rises in equal steps, to lr in the last of them."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -29,6 +31,7 @@ class WeightSettings:
         check("weights", self, 0 <= self.momentum < 1, "momentum must be at least 0 and below 1")
         check("weights", self, 0 <= self.decay <= LARGEST, "decay must not be negative")
         check("weights", self, 0 < self.clip <= LARGEST, "clip must be positive (1e9 clips nothing)")
+        check("weights", self, self.warm_up >= 0, "warm_up must not be negative")
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,13 @@ class ArchitectureSettings:
     """Share of the past in the means of the gradient and of its square."""
     decay: float = 1e-3
     """Weight decay, added to the gradient."""
+    clip: float | None = None
+    """Largest norm of the gradient; left out: any."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        fits = self.clip is None or 0 < self.clip <= LARGEST
+        check("architecture", self, fits, "clip must be positive, or None")
         check("architecture", self, 0 < self.lr <= LARGEST, "lr must be positive")
         check("architecture", self, all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
         check("architecture", self, 0 <= self.decay <= LARGEST, "decay must not be negative")

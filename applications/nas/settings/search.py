@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, Union
 
+import tyro
+
+from applications.nas.methods import AbstractMethod, Darts, Rule, Stage, known_methods
 from applications.nas.settings._check import LARGEST, LARGEST_SEED, check
 from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
@@ -12,7 +15,16 @@ from applications.nas.settings.formulation import Formulation, Interleaving
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
-from mlo import ConfigError
+
+
+def method_choice() -> Any:
+    """Return the union of all methods that have been imported, each under its name, for the command line."""
+    named = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in known_methods().items()]
+    return Union[tuple(named)]  # noqa: UP007 - of as many members as there are methods
+
+
+Method = Annotated[AbstractMethod, tyro.conf.arg(constructor_factory=method_choice)]
+"""Any method; the command line asks which when it is read, so that methods of users are among them."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +38,9 @@ class SupernetSettings:
     channels: int = 16
     """Channels of the first cell."""
     layers: int = 8
-    """Cells, at least 3; those at one and two thirds are reduction cells."""
-
-    def __post_init__(self) -> None:
-        """Check that cells of both types occur."""
-        if self.layers < 3:
-            raise ConfigError(f"supernet: layers={self.layers} leaves no normal cell to search: take at least 3")
+    """Cells, at least 3; those at one and two thirds are reduction cells. P-DARTS: of the first stage."""
+    stem: Literal["small", "large"] = "small"
+    """One convolution that keeps the size (images of some 32 pixels), or three that reduce it eightfold (224)."""
 
     @property
     def space(self) -> CellSpace:
@@ -40,17 +49,18 @@ class SupernetSettings:
 
 
 @dataclass(frozen=True)
-class DartsSettings:
+class GradientSettings:
     """How the architecture's gradient is taken."""
 
-    gradient: Literal["exact", "difference", "first"] = "difference"
-    """Second order by double backward, second order by finite differences as in DARTS, or first order."""
+    rule: Literal["published", "exact", "difference", "first"] = "published"
+    """Second order by double backward (exact) or by finite differences (difference), or first order; published: what
+    the method's authors do, which is difference for DARTS and first for P-DARTS and PC-DARTS."""
     epsilon: float = 0.01
     """Length of the finite difference's perturbation."""
 
     def __post_init__(self) -> None:
         """Check the range."""
-        check("darts", self, 0 < self.epsilon <= LARGEST, "epsilon must be positive")
+        check("gradient", self, 0 < self.epsilon <= LARGEST, "epsilon must be positive")
 
 
 @dataclass(frozen=True)
@@ -58,15 +68,18 @@ class SearchSettings:
     """An architecture search."""
 
     data: Data = field(default_factory=DigitsData)
+    method: Method = field(default_factory=Darts)
     formulation: Formulation = field(default_factory=Interleaving)
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
-    darts: DartsSettings = field(default_factory=DartsSettings)
+    gradient: GradientSettings = field(default_factory=GradientSettings)
     weights: WeightSettings = field(default_factory=WeightSettings)
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
     epochs: int = 50
-    """Passes over the first task's training part."""
+    """Passes over the first task's training part; P-DARTS makes as many in each stage."""
     batch: int = 64
     """Images in a batch, of training and of validation."""
+    batches: tuple[int, ...] = ()
+    """The same for each task, in their order; left out: `batch` for all."""
     seed: int = 0
     """Of splits, initial values and batch order."""
     device: Device = "auto"
@@ -76,4 +89,20 @@ class SearchSettings:
         """Check what no part can check alone."""
         check("search", self, self.epochs >= 1, "epochs must be at least 1")
         check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
+        check("search", self, min(self.batches, default=2) >= 2, "batches must be at least 2, for BatchNorm")
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
+        self.stages()  # raises if the method cannot search so
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of the search."""
+        net = self.supernet
+        return self.method.stages(net.layers, net.channels, len(net.primitives), self.epochs)
+
+    @property
+    def rule(self) -> Rule:
+        """How the architecture's gradient is taken, with "published" resolved."""
+        return self.method.published if self.gradient.rule == "published" else self.gradient.rule
+
+    def resolved(self) -> SearchSettings:
+        """Return the same settings with nothing left to the method."""
+        return replace(self, gradient=replace(self.gradient, rule=self.rule))

@@ -107,7 +107,11 @@ class Genotype:
         Returns:
             One line of text, which `from_json` reads back to an equal genotype.
         """
-        return json.dumps({name: _plain(getattr(self, name)) for name in CELL_TYPES})
+        return json.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, object]:
+        """Return the same as plain data."""
+        return {name: _plain(getattr(self, name)) for name in CELL_TYPES}
 
     @classmethod
     def from_json(cls, text: str) -> Genotype:

@@ -32,6 +32,11 @@ class CellPlan:
     reduction: bool
     after_reduction: bool
 
+    @property
+    def kind(self) -> str:
+        """The type of cell: "normal" or "reduction"."""
+        return "reduction" if self.reduction else "normal"
+
     def preprocessors(self, *, affine: bool) -> tuple[nn.Module, nn.Module]:
         """Return the modules that bring the two inputs to this cell's channels, and to one size."""
         older, newer = self.inputs

@@ -1,0 +1,131 @@
+"""What a search writes down: every step, every epoch, and what came out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import mlo
+from applications.nas.formulations import ARCHITECTURE
+from applications.nas.methods import Progress
+from applications.nas.progress import Tick
+from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
+from applications.nas.search_pages import draw_search, explain_search
+from applications.nas.settings import Interleaving, MultiTask, SearchSettings
+from applications.nas.space.cell import CellSpace
+from applications.nas.space.genotype import Genotype
+from applications.nas.space.mixture import named_weights
+
+log = logging.getLogger("mlo.nas")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What stands at the end of an epoch.
+
+    Attributes:
+        place: Which epoch of which stage.
+        variables: The architecture variables, on the CPU.
+        strengths: What edges and operations are ranked by, (edges, operations) by type of cell.
+        space: What the edges hold.
+        genotype: The cell that they give.
+    """
+
+    place: Progress
+    variables: dict[str, Tensor]
+    strengths: dict[str, Tensor]
+    space: CellSpace
+    genotype: Genotype
+
+
+class Record:
+    """Writes a search down as it runs.
+
+    Attributes:
+        steps: Outer steps made.
+        gradients: Gradients of one task's loss taken.
+        warnings: What the reader should know before believing the outcome.
+    """
+
+    def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int) -> None:
+        """Tell the progress bar how long it will be."""
+        self.steps, self.gradients = 0, 0
+        self.warnings: list[str] = []
+        self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
+        tick(0, total, "")
+
+    def step(self, report: mlo.Report, place: Progress, lr: float, cost: int) -> None:
+        """Write a step down."""
+        self.steps += 1
+        self.gradients += cost
+        row = {"step": float(self.steps), "stage": place.stage + 1.0, "epoch": place.epoch + 1.0, "lr": lr}
+        row |= {f"loss/{name}": value for name, value in report.losses.items()}
+        row |= {f"gradient/{name}": value for name, value in report.norms.items()}
+        self._log.write(row)
+        loss = report.losses.get(ARCHITECTURE)
+        text = "warm-up of the weights" if loss is None else f"validation loss {loss:.3f}"
+        self._tick(self.steps, self._total, text)
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Write an epoch down."""
+        named = named_weights(epoch.strengths, epoch.space.choices)
+        number, stage = epoch.place.epoch + 1, epoch.place.stage + 1
+        self._history.add(number, epoch.genotype, stage=stage, alphas=epoch.variables, weights=named)
+        self._log.write_tables(self.steps, epoch.variables)
+
+    def stop(self, place: Progress, reason: str) -> None:
+        """Say that a method has ended its stage."""
+        self.warn(f"stage {place.stage + 1} ends after epoch {place.epoch + 1}: {reason}")
+
+    def warn(self, text: str) -> None:
+        """Say something that the reader should know before believing the outcome."""
+        log.warning("%s", text)
+        self.warnings.append(text)
+
+
+def method_title(settings: SearchSettings) -> str:
+    """Return the name of a search's method in tables, such as DARTS-2nd."""
+    title = settings.method.title
+    if title == "DARTS":
+        return title + ("-1st" if settings.rule == "first" else "-2nd")
+    usual = settings.rule == settings.method.published
+    return title if usual else f"{title}, {'first' if settings.rule == 'first' else 'second'} order"
+
+
+def formulation_name(settings: SearchSettings) -> str:
+    """Return "single", "multi" or "interleaving"."""
+    form = settings.formulation
+    if isinstance(form, Interleaving):
+        return "interleaving"
+    return "multi" if isinstance(form, MultiTask) else "single"
+
+
+def write_outcome(
+    folder: Path, settings: SearchSettings, tasks: Sequence[str], found: Epoch, record: Record, seconds: float
+) -> None:
+    """Write the cell, its cost, the pictures and the pages."""
+    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    results = {
+        "kind": "search",
+        "method": method_title(settings),
+        "formulation": formulation_name(settings),
+        "tasks": list(tasks),
+        "seed": settings.seed,
+        "steps": record.steps,
+        "gradients": record.gradients,
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "devices": 1,
+        "skips": count_skips(found.genotype),
+    }
+    # The cell before its pictures, so that a disk that is full loses no search.
+    write_json(folder / "alphas.json", {name: table.tolist() for name, table in found.variables.items()})
+    write_json(folder / RESULTS, results)
+    write_text(folder / GENOTYPE, found.genotype.to_json())
+    _, notes = draw_search(folder)
+    explain_search(folder, tasks, [*record.warnings, *notes])

@@ -1,0 +1,183 @@
+"""One stage of a search: supernets, problem graph and engine, trained epoch by epoch."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+
+import mlo
+from applications.nas.data import AbstractBatches, Part, Task
+from applications.nas.formulations import (
+    ARCHITECTURE,
+    Clock,
+    Learner,
+    build_graph,
+    gradients_per_step,
+    looks_ahead,
+)
+from applications.nas.methods import Progress, Stage
+from applications.nas.optimizers import cosine
+from applications.nas.search_record import Epoch, Record
+from applications.nas.settings import SearchSettings
+from applications.nas.space.cell import CELL_TYPES, CellSpace
+from applications.nas.supernet import Supernet
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """All that the stages of a search share.
+
+    Attributes:
+        settings: Of the search.
+        tasks: Those that take part, in order.
+        streams: Training and validation batches of each task.
+        device: Where to compute.
+        generator: Draws the architecture variables of all stages.
+    """
+
+    settings: SearchSettings
+    tasks: tuple[Task, ...]
+    streams: tuple[tuple[AbstractBatches, AbstractBatches], ...]
+    device: torch.device
+    generator: torch.Generator
+
+    @property
+    def epoch_steps(self) -> int:
+        """Outer steps of an epoch: the batches of the first task."""
+        return len(self.streams[0][0])
+
+    @property
+    def total_steps(self) -> int:
+        """Outer steps of the whole search, if nothing stops it."""
+        return self.epoch_steps * sum(stage.epochs for stage in self.settings.stages())
+
+
+def make_streams(
+    settings: SearchSettings, task: Task, index: int, device: torch.device
+) -> tuple[AbstractBatches, AbstractBatches]:
+    """Return training and validation batches of a task; their order depends on seed and place of the task alone."""
+    base = _seed(settings, index)
+    size = settings.batches[index] if settings.batches else settings.batch
+    return _batches(task, "train", size, base + 1, device), _batches(task, "valid", size, base + 2, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A stage that is ready to run.
+
+    Attributes:
+        number: Of the stage, from 0.
+        stage: Its settings.
+        space: What its edges hold.
+        learners: The tasks with their supernets.
+        clock: What tells the losses how far the stage is.
+        graph: The problem graph.
+    """
+
+    number: int
+    stage: Stage
+    space: CellSpace
+    learners: tuple[Learner, ...]
+    clock: Clock
+    graph: mlo.ProblemGraph
+
+
+def prepare(course: Course, number: int, space: CellSpace) -> Prepared:
+    """Build supernets, architecture variables and problem graph of a stage."""
+    stage = course.settings.stages()[number]
+    learners = tuple(_learner(course, index, number, stage, space) for index in range(len(course.tasks)))
+    clock = Clock(number, stage.epochs)
+    drawn = course.settings.method.initial(space, course.generator)
+    variables = {name: table.to(course.device) for name, table in drawn.items()}
+    graph = build_graph(learners, variables, course.settings, stage=stage, clock=clock)
+    return Prepared(number, stage, space, learners, clock, graph)
+
+
+def metric_columns(graph: mlo.ProblemGraph) -> list[str]:
+    """Return the columns of the metrics of a search."""
+    kinds = [f"{kind}/{name}" for kind in ("loss", "gradient") for name in graph.names]
+    return ["step", "stage", "epoch", "lr", *kinds]
+
+
+def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
+    """Run one stage.
+
+    Args:
+        course: The search.
+        prepared: The stage.
+        record: Where steps and epochs are written down.
+
+    Returns:
+        Its last epoch.
+    """
+    settings, stage, space = course.settings, prepared.stage, prepared.space
+    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
+    moved = []
+    for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
+        prepared.clock.now = place
+        for learner in prepared.learners:
+            settings.method.begin_epoch(learner.network, place)
+        frozen = place.epoch < stage.warm_up
+        _run_epoch(course, engine, place, frozen, record)
+        last = _look(settings, engine, space, place)
+        record.end_epoch(last)
+        moved += [] if frozen else [last.genotype]
+        reason = settings.method.stop(moved) if moved else None
+        if reason is not None:
+            record.stop(place, reason)
+            break
+    return last
+
+
+def _look(settings: SearchSettings, engine: mlo.Engine, space: CellSpace, place: Progress) -> Epoch:
+    """Return what stands at the end of an epoch."""
+    variables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    strengths = settings.method.strengths(variables, space, place)
+    return Epoch(place, variables, strengths, space, settings.method.derive(variables, space, place))
+
+
+def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: Record) -> None:
+    settings = course.settings
+    rate = cosine(settings.weights, place.epochs, course.epoch_steps)
+    cost = gradients_per_step(settings.formulation, settings.rule, len(course.tasks), frozen=frozen)
+    for report in engine.run(course.epoch_steps, frozen=frozen):
+        record.step(report, place, rate(report.step - 1), cost)
+
+
+def _learner(course: Course, index: int, number: int, stage: Stage, space: CellSpace) -> Learner:
+    """Make a task's supernet; every number depends on the seed, the task's place and the stage alone."""
+    settings, task = course.settings, course.tasks[index]
+    base = _seed(settings, index)
+    with torch.random.fork_rng():
+        torch.manual_seed(base if number == 0 else base + 2 + number)
+        network = Supernet(
+            space,
+            stage.channels,
+            stage.layers,
+            task.objective,
+            mixed=settings.method.mixed_operation,
+            in_channels=task.train.shape[0],
+            large=settings.supernet.stem == "large",
+        )
+    _check_fit(network, task)
+    train, valid = course.streams[index]
+    return Learner(task.name, network.to(course.device), train, valid, task.objective.loss)
+
+
+def _seed(settings: SearchSettings, index: int) -> int:
+    return settings.seed * 1000 + index * 10
+
+
+def _check_fit(network: Supernet, task: Task) -> None:
+    """Refuse images that are too small for the reductions, before anything is written."""
+    shapes = copy.deepcopy(network).to("meta")
+    with torch.no_grad():  # on shapes alone, no numbers
+        table = torch.zeros(network.space.edges, network.encoder.columns, device="meta")
+        shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
+
+
+def _batches(task: Task, part: Part, size: int, seed: int, device: torch.device) -> AbstractBatches:
+    single = len(task.part(part)) % size == 1  # one image alone has no batch statistics
+    return task.stream(part, size=size, seed=seed, device=device, training=True, drop_last=single)
