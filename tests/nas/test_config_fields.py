@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from applications.nas.config_fields import get_field, with_fields
+from applications.nas.methods import PCDarts
 from applications.nas.presets import SEARCH
 from applications.nas.settings import CifarData, FolderData, Interleaving, MultiTask, SearchSettings, SingleTask
 from mlo import ConfigError
@@ -26,6 +28,9 @@ FOLDERS = SearchSettings(data=FolderData(roots=(Path("a"),)))
         (DIGITS, "formulation.form", "explicit", "explicit"),
         (DIGITS, "formulation.allow_unstable", "true", True),
         (DIGITS, "formulation", "multi", MultiTask()),
+        (DIGITS, "formulation.order", "loops,digits", ("loops", "digits")),
+        (DIGITS, "method", "pcdarts", PCDarts()),
+        (replace(DIGITS, method=PCDarts()), "method.portion", "2", 2),
         (DIGITS, "formulation", "interleaving", DIGITS.formulation),  # taken already: its fields stay
         (CIFAR, "data.classes", "10,100", (10, 100)),
         (CIFAR, "data.classes", "10", (10,)),
@@ -78,6 +83,7 @@ def test_values_that_fit_only_together() -> None:
         ("formulation.weight", "nan", r"weight: expected a finite number, got nan"),
         ("formulation.form", "nope", r"form: expected one of implicit, explicit, got 'nope'"),
         ("formulation.allow_unstable", "yes", r"neither true nor false"),
+        ("method", "nope", r"^method: 'nope' is no choice; the choices are darts, "),
         ("formulation", "nope", r"^formulation: 'nope' is no choice; the choices are single, multi, interleaving"),
         ("weights", "1", r"^weights: it has no value of its own: name one of weights\.lr, "),
         ("seed.more", "1", r"^seed\.more: seed has no fields of its own"),

@@ -194,7 +194,7 @@ def test_what_is_not_finished_or_broken_is_named(tmp_path: Path) -> None:
         "no-config": "cannot be read",
         "half": "the retraining has not finished",
         "cut": "is not JSON",
-        "binary": "is not JSON",
+        "binary": "cannot be read as text",
         "list": "no JSON object",
         "failed": "it failed: the loss is nan",
         "older": "'method' is None, not of type str",

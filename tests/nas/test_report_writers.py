@@ -59,8 +59,8 @@ def test_cells(table: Table) -> None:
         "measured",
     ]
     assert found.quoted == [
-        ["theirs †", "2.50 ± 0.07", "", "3.4", "", "0.3 GPU", "A paper"],
-        ["rumor †", "1.00", "", "", "", "", "B & C (unchecked)"],
+        ["theirs †", "2.50 ± 0.07", "", "3.4", "", "0.3 GPU", "[1]"],
+        ["rumor †", "1.00", "", "", "", "", "[2] (unchecked)"],
     ]
 
 
@@ -71,6 +71,7 @@ def test_markdown(table: Table) -> None:
     assert rows[3].startswith(r"| o\_d\|d & 5% | 30.50 ± 0.71 |"), "markup in a name is no markup"
     assert rows[4].startswith("| *quoted, not measured here* |")
     assert rows[5].startswith("| theirs † | 2.50 ± 0.07 | - |")
+    assert r"- \[2\] B & C" in lines
     assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
     assert lines[-1] == "- x: why"
 
@@ -163,7 +164,7 @@ def test_the_command(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     made_search(Path("runs/lonely"))
     assert main(["report", "runs", "--out", "tables", "--quoted", "mine.csv"]) == 0
     shown = capsys.readouterr().out
-    for text in ("3.10 ± 0.14", "DARTS-2nd †", "own †", "my thesis (unchecked)", "quoted, not measured here"):
+    for text in ("3.10 ± 0.14", "DARTS-2nd †", "own †", "own †", "] my thesis", "quoted, not measured here"):
         assert text in shown
     assert "left out: runs/lonely: the cell of this search was not retrained" in shown
     assert {path.name for path in Path("tables").iterdir()} == {"report.md", "report.csv", "report.tex"}

@@ -79,7 +79,7 @@ class World:
         *,
         search: Path,
     ) -> None:
-        assert not folder.exists()
+        assert list(folder.iterdir()) == [], "a retraining begins in an empty folder"
         self.retrained.append(name)
         errors = {task: [error(task, searched, seed) for seed in settings.seeds] for task in ("digits", "loops")}
         made_retraining(folder, errors, search=search, cell=name, settings=settings)
@@ -137,7 +137,14 @@ def test_the_table_and_what_is_in_the_folder(world: World, tmp_path: Path) -> No
             assert float(row[f"{task}: test error % std"]) == pytest.approx(statistics.stdev(each), abs=1e-12)
             assert (row[f"{task}: test error % n"], row[f"{task}: test error % over"]) == ("2", "searches")
     names = {path.name for path in (tmp_path / "s").iterdir()}
-    files = {"README.md", "table.csv", "sweep.json", "by-formulation.weight.svg", "by-formulation.weight.png"}
+    files = {
+        "README.md",
+        "index.html",
+        "table.csv",
+        "sweep.json",
+        "by-formulation.weight.svg",
+        "by-formulation.weight.png",
+    }
     assert names - {".lock"} == files | set(world.searched)
     text = (tmp_path / "s" / "README.md").read_text()
     assert "| 10 | 22.10 ± 2.12 | 2.10 ± 2.12 | 2 searches, 2 retrainings each |" in text
@@ -169,7 +176,7 @@ def test_a_point_that_fails(stage: str, world: World, tmp_path: Path) -> None:
     rows = table(tmp_path)
     assert [row["digits: test error % n"] for row in rows] == ["2", "2", "2"]
     assert [row["digits: test error % over"] for row in rows] == ["searches", "retrainings", "searches"]
-    assert f"- {bad}: the loss is nan" in (tmp_path / "README.md").read_text()
+    assert f"{bad} failed, and is not in the table: the loss is nan" in (tmp_path / "README.md").read_text()
 
     world.broken.clear()
     world.searched.clear()
@@ -178,7 +185,7 @@ def test_a_point_that_fails(stage: str, world: World, tmp_path: Path) -> None:
     assert world.searched == ([bad] if stage == "search" else []), "what was searched is kept"
     assert world.retrained == [bad]
     assert not (tmp_path / bad / "failure.txt").exists()
-    assert "Failed" not in (tmp_path / "README.md").read_text()
+    assert "failed" not in (tmp_path / "README.md").read_text()
 
 
 def test_an_error_that_is_none_of_ours_is_kept_with_its_place(world: World, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from applications.nas.report.records import Retrained, Searched, read_json, read_object, read_searched, read_tested
+from applications.nas.files import read_json, read_text
+from applications.nas.report.records import CUT_OFF, Retrained, Searched, read_object, read_searched, read_tested
+from applications.nas.retrain_pages import DATA
 from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS
 from mlo import ConfigError, DataError
 
@@ -74,6 +76,8 @@ def read_retrained(folder: Path) -> Retrained:
         except DataError as error:
             lost = f"the search that found its cell cannot be read ({error})"
     settings = read_object(folder / CONFIG)
+    if (folder / DATA).is_file():  # the data, not the seed of their split: that is a repetition
+        settings["data"] = read_object(folder / DATA).get("data")
     return _retrained(folder, str(content.get("cell")), folder / GENOTYPE, content, search, lost, settings)
 
 
@@ -97,7 +101,7 @@ def _is_demo(folder: Path) -> bool:
 def _read(folder: Path, found: Found) -> None:
     try:
         if (folder / FAILURE).is_file():
-            lines = (folder / FAILURE).read_text(encoding="utf-8").splitlines()
+            lines = read_text(folder / FAILURE).splitlines()
             raise DataError(f"it failed: {lines[0] if lines else 'no reason is given'}")
         if _is_demo(folder):
             found.retrained += _read_demo(folder)
@@ -110,7 +114,7 @@ def _read(folder: Path, found: Found) -> None:
             found.retrained.append(read_retrained(folder))
         else:
             found.searched.append(read_searched(folder))
-    except (DataError, OSError, UnicodeDecodeError) as error:
+    except DataError as error:
         found.left_out.append((folder, str(error)))
 
 
@@ -119,7 +123,7 @@ def _read_demo(folder: Path) -> list[Retrained]:
     file = folder / RESULTS
     if not file.is_file():
         raise DataError(_UNFINISHED["DemoSettings"])
-    content = read_json(file)
+    content = read_json(file, CUT_OFF)
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
         raise DataError(f"{file}: it holds no list of cells: it was written by another version")
     settings = read_object(folder / CONFIG).get("retrain")
@@ -140,9 +144,9 @@ def _retrained(
         raise DataError(f"{folder / RESULTS}: it lists no training of the cell {cell!r}: retrain it again")
     tests = tuple(read_tested(folder / RESULTS, one) for one in trainings)
     try:
-        genotype = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        genotype = read_text(place)
+    except DataError:
         if search is None and cell == "random":
-            raise DataError(f"{place}: it cannot be read, so that random cells cannot be told apart") from error
+            raise  # or random cells could not be told apart
         genotype = ""  # a network that is no cell
     return Retrained(folder, cell, genotype, search, lost, settings, tests)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from applications.nas.files import read_json
 from applications.nas.run_folder import CONFIG, RESULTS
 from mlo import DataError
+
+CUT_OFF = "it was cut off, or is no file of a run"
 
 
 @dataclass(frozen=True)
@@ -130,24 +132,10 @@ def read_object(file: Path) -> dict[str, Any]:
     Raises:
         DataError: If it does not.
     """
-    content = read_json(file)
+    content = read_json(file, CUT_OFF)
     if not isinstance(content, dict):
         raise DataError(f"{file}: it holds no JSON object: it was written by an earlier version, or is no run's")
     return content
-
-
-def read_json(file: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: If it cannot be read.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file}: it cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: it is not JSON: {error}") from error
 
 
 def _of(file: Path, content: Mapping[str, Any], key: str, kind: type[Any]) -> Any:

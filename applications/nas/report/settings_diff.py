@@ -9,7 +9,7 @@ from typing import Any
 
 REPEATED = {"seed", "seeds", "device"}
 """Fields that make no other method: they say which repetition it was, and where."""
-_PLACES = {"data.root", "data.download"}
+_PLACES = {"data.root", "data.download", "data.workers"}
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -36,6 +36,11 @@ class Table:
     notes: tuple[str, ...]
 
 
+def references(rows: Sequence[Quoted]) -> dict[str, int]:
+    """Return the number by which a table refers to each source."""
+    return {source: number for number, source in enumerate(dict.fromkeys(row.source for row in rows), start=1)}
+
+
 def make_tables(runs: Sequence[Retrained], quoted: Sequence[Quoted]) -> list[Table]:
     """Return a table for each task and metric that retrainings were tested on.
 
@@ -109,4 +114,4 @@ def _about_quoted(rows: Sequence[Quoted]) -> list[str]:
     ]
     if any(not row.checked for row in rows):
         notes.append("A source with (unchecked) was quoted from memory and not compared with the paper.")
-    return notes
+    return notes + [f"[{number}] {source}" for source, number in references(rows).items()]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
-from applications.nas.report.table import MARK, Table
+from applications.nas.report.table import MARK, Table, references
 
 QUOTED = "quoted, not measured here"
 _TEX = {
@@ -60,6 +61,7 @@ def cells(table: Table) -> Cells:
         ]
         for row in table.rows
     ]
+    numbers = references(table.quoted)
     quoted = [
         [
             f"{row.method} {MARK}",
@@ -69,7 +71,7 @@ def cells(table: Table) -> Cells:
             "" if row.params_M is None else f"{row.params_M:g}",
             "" if row.multiply_adds_M is None else f"{row.multiply_adds_M:g}",
             "" if row.cost_gpu_days is None else f"{row.cost_gpu_days:g} GPU",
-            row.source + ("" if row.checked else " (unchecked)"),
+            f"[{numbers[row.source]}]" + ("" if row.checked else " (unchecked)"),
         ]
         for row in table.quoted
     ]
@@ -87,9 +89,11 @@ def number(value: float) -> str:
 def as_console(table: Table) -> ConsoleTable:
     """Return a table for a console."""
     found, text = ConsoleTable(title=escape(table.task), box=box.SIMPLE_HEAD, title_justify="left"), cells(table)
-    for index, name in enumerate(text.header):
-        right = name.startswith(("test", "top-5", "params", "multiply", "search"))
-        found.add_column(escape(name), justify="right" if right else "left", no_wrap=index == 0, overflow="fold")
+    for name in text.header:
+        wraps = name in ("method", "over")  # numbers are not broken into lines
+        head = escape(name.replace(" ", "\n").replace("-adds", "-\nadds"))
+        side: Literal["left", "right"] = "left" if wraps or name == "source" else "right"
+        found.add_column(head, justify=side, no_wrap=not wraps, min_width=12 * wraps or None, overflow="fold")
     for index, row in enumerate(text.measured):
         found.add_row(*map(escape, row), style="bold" if index in table.best else None)
     if text.quoted:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 3.6, 2.9
 _DECADES = 100.0
 _DODGE = 0.12
+_MARKERS = "osD^v"
 
 
 def draw_axis(
@@ -51,8 +52,8 @@ def draw_axis(
     grid = figure.subplots(down, across, squeeze=False)
     for index, (panel, column) in enumerate(zip(grid.flat, columns, strict=False)):
         for number, (label, members) in enumerate(combinations.items()):
-            color = COLOURS[(number if others else index) % len(COLOURS)]
-            _series(panel, axis, members, column, label, color, shift=number - (len(combinations) - 1) / 2)
+            shift = (number - (len(combinations) - 1) / 2) * min(_DODGE, 0.8 / len(combinations))
+            _series(panel, axis, members, column, label, number if others else index, shift=shift)
         _finish(panel, axis, lines, column)
     for panel in grid.flat[len(columns) :]:
         panel.set_axis_off()
@@ -67,7 +68,7 @@ def _numeric(lines: Sequence[Line], axis: Axis) -> bool:
 
 
 def _series(
-    panel: Axes, axis: Axis, lines: Sequence[Line], column: str, label: str, color: str, *, shift: float
+    panel: Axes, axis: Axis, lines: Sequence[Line], column: str, label: str, number: int, *, shift: float
 ) -> None:
     """Draw one line; values that are no numbers are not connected, and stand side by side."""
     numeric = _numeric(lines, axis)
@@ -75,7 +76,7 @@ def _series(
     for line in lines:
         if column in line.results:
             value = line.point.value(axis.field)
-            place = float(value) if numeric else axis.values.index(line.words[axis.field]) + _DODGE * shift
+            place = float(value) if numeric else axis.values.index(line.words[axis.field]) + shift
             points.append((place, line.results[column]))
     points.sort(key=lambda point: point[0])
     panel.errorbar(
@@ -83,8 +84,8 @@ def _series(
         [found.mean for _, found in points],
         yerr=[found.deviation or 0.0 for _, found in points],
         label=label or None,
-        color=color,
-        marker="o",
+        color=COLOURS[number % len(COLOURS)],
+        marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)],
         markersize=4.5,
         linewidth=1.4,
         linestyle="-" if numeric else "none",

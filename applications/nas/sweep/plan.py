@@ -69,7 +69,7 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
     for values in itertools.product(*(axis.values for axis in settings.axes)):
         words = {axis.field: word for axis, word in zip(settings.axes, values, strict=True)}
         search = with_fields(settings.search, words)
-        search = replace(search, data=located(search.data))
+        search = replace(search, data=located(search.data)).resolved()  # as a search writes them into its folder
         for other in found:
             if other.settings == search:
                 told = ", ".join(f"{field} {word}" for field, word in words.items())

@@ -33,6 +33,7 @@ def run_point(
     if not searched(folder):
         search(settings, folder, report.begin("search"))
     if retrain is not None:
+        (folder / RETRAIN).mkdir()
         arguments = (read_genotype(folder), name, settings, retrain, folder / RETRAIN, report.begin)
         retrain_run(*arguments, search=folder)
 

@@ -11,17 +11,18 @@ import torch
 from rich.console import Console
 
 from applications.nas._lane import Failure
+from applications.nas.build import check_fit
 from applications.nas.jobs import Job, try_jobs
 from applications.nas.report.read import FAILURE
-from applications.nas.retrain import check_fit
 from applications.nas.run_folder import write_text
-from applications.nas.settings import RetrainSettings, SingleTask
+from applications.nas.search import chosen_tasks
+from applications.nas.settings import RetrainSettings
 from applications.nas.space.genotype import random_genotype
 from applications.nas.sweep.folder import sweep_folder
 from applications.nas.sweep.plan import Point, SweepSettings, points
 from applications.nas.sweep.point import check_unchanged, clear, finished, run_point
 from applications.nas.sweep.summary import summarize
-from applications.nas.tasks import choose_device, choose_task, load_tasks
+from applications.nas.tasks import choose_device
 from mlo import MLOError
 
 
@@ -76,9 +77,7 @@ def _check(plan: Sequence[Point], retrain: RetrainSettings | None) -> None:
         seen.append((search.data, search.formulation, search.device, search.supernet))
         space = search.supernet.space
         choose_device(search.device)
-        tasks = load_tasks(search.data, search.seed)
-        if isinstance(search.formulation, SingleTask):
-            choose_task(tasks, search.formulation.task)
+        tasks = chosen_tasks(search)
         if retrain is not None:
             choose_device(retrain.device)
             cell = random_genotype(space, torch.Generator().manual_seed(0))

@@ -12,15 +12,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from applications.nas.files import write_text
 from applications.nas.report.read import read_retrained
 from applications.nas.report.records import read_searched
 from applications.nas.report.spread import Spread, spread
-from applications.nas.run_folder import write_text
+from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
+from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
+from applications.nas.run_folder.page import Table as PageTable
+from applications.nas.settings_table import settings_table
 from applications.nas.sweep.figures import draw_axis
+from applications.nas.sweep.folder import SWEEP
 from applications.nas.sweep.plan import Axis, Point, SweepSettings, axes_without_seed
 from applications.nas.sweep.point import RETRAIN, finished
 
 SKIPS = "skip connections"
+_TITLE = "A sweep"
+_FILES = {
+    INDEX: "the page of this sweep: start here",
+    README: "the same, short, as text",
+    SWEEP: "what is swept: every setting, and the varied fields",
+    "table.csv": "the table, with every digit",
+}
 
 
 @dataclass(frozen=True)
@@ -41,19 +53,18 @@ class Line:
 def summarize(
     settings: SweepSettings, plan: Sequence[Point], failed: Mapping[str, str], folder: Path, console: Console
 ) -> None:
-    """Print the table of a sweep; write table.csv, a figure for each varied field, and README.md into its folder."""
+    """Print the table of a sweep; write table.csv, a figure for each varied field, and the pages of its folder."""
     lines = collect(settings, plan, folder)
     columns = list(dict.fromkeys(name for line in lines for name in line.results))
     axes = axes_without_seed(settings)
-    pictures = {}
     for axis in axes:
         if columns and len(axis.values) > 1:
-            pictures[axis.field] = draw_axis(axis, axes, lines, columns, folder / f"by-{axis.field}")[0].name
+            draw_axis(axis, axes, lines, columns, folder / f"by-{axis.field}")
     rows = _rows(axes, lines, columns)
     write_text(folder / "table.csv", _csv(axes, lines, columns))
-    write_text(folder / "README.md", _explain(settings, plan, failed, rows, pictures))
+    _explain(settings, plan, failed, rows, folder)
     console.print(_table(rows))
-    console.print(f"start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
+    console.print(f"start with {folder / INDEX}", highlight=False, soft_wrap=True)
 
 
 def collect(settings: SweepSettings, plan: Sequence[Point], folder: Path) -> list[Line]:
@@ -122,36 +133,30 @@ def _explain(
     plan: Sequence[Point],
     failed: Mapping[str, str],
     rows: Sequence[Sequence[str]],
-    pictures: Mapping[str, str],
-) -> str:
-    varied = "; ".join(f"{axis.field}: {', '.join(axis.values)}" for axis in settings.axes)
-    lines = ["# A sweep", "", f"{len(plan)} searches: all combinations of {varied}.", ""]
-    lines += [f"| {' | '.join(_md(cell) for cell in row)} |" for row in rows[:1]]
-    lines += [f"|{'---|' * len(rows[0])}"]
-    lines += [f"| {' | '.join(_md(cell) for cell in row)} |" for row in rows[1:]]
-    lines += ["", _about_spread(settings), ""]
-    for field, picture in pictures.items():
-        lines += [f"![results by {field}]({picture})", ""]
-    if failed:
-        lines += [
-            "Failed, and not in the table:",
-            "",
-            *(f"- {name}: {_md(error)}" for name, error in failed.items()),
-            "",
-        ]
-    retrain = "" if settings.retrain is None else "; retrain/ in it is the retraining of its cell"
-    lines += [
-        "| file or folder | what it is |",
-        "|---|---|",
-        f"| FIELD=VALUE,... | one search each{retrain}; failure.txt, where there is one, says why it failed |",
-        "| table.csv | the table, with every digit |",
-        "| by-FIELD.svg, by-FIELD.png | the results over the values of a field |",
-        "| sweep.json | what is swept: every setting, and the varied fields |",
-        "",
-        "`mlo-nas sweep --resume .` in this folder runs what is missing; `mlo-nas report .` compares with what was "
-        "published.",
+    folder: Path,
+) -> None:
+    """Write the pages of the folder."""
+    varied = {axis.field: ", ".join(axis.values) for axis in settings.axes}
+    summary = [Text(f"{len(plan)} searches: one for each combination of the values of {' and '.join(varied)}.")]
+    table = [PageTable(rows[0], rows[1:], numbers=True), Text(_about_spread(settings))]
+    pictures = [
+        Picture(f"by-{axis.field}.svg", f"The results over {axis.field}; bars are standard deviations.")
+        for axis in settings.axes
+        if (folder / f"by-{axis.field}.svg").is_file()
     ]
-    return "\n".join(lines) + "\n"
+    alarms = [f"{name} failed, and is not in the table: {error}" for name, error in failed.items()]
+    again: list[AbstractBlock] = [Text("To run what is missing, and compare with what was published:")]
+    again += [Code("mlo-nas sweep --resume .\nmlo-nas report .")]
+    sections = [Section("Results", [*table, *pictures]), Section("How to go on", again)]
+    sections.append(Section("What was not varied", [settings_table(settings.search)]))
+    if settings.retrain is not None:
+        sections.append(Section("How the cells were trained", [settings_table(settings.retrain)]))
+    files = _FILES | {f"by-{axis.field}.svg": f"the results over {axis.field}" for axis in settings.axes}
+    files |= {f"{point.name}/": "a search" for point in plan}
+    texts = [one.text for one in summary]
+    write_index(folder, _TITLE, summary=texts, facts=varied, sections=sections, files=files, warnings=alarms)
+    warned = [Text(f"**Warning:** {alarm}") for alarm in alarms]
+    write_readme(folder, _TITLE, [*summary, fact_table(varied), *table, *warned, *pictures, *again], files)
 
 
 def _about_spread(settings: SweepSettings) -> str:
@@ -162,7 +167,3 @@ def _about_spread(settings: SweepSettings) -> str:
         "retrainings; over retrainings, one cell was trained several times. A difference within the deviations shows "
         "nothing."
     )
-
-
-def _md(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
