@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from applications.nas.checkpoint import CHECKPOINT
 from applications.nas.draw import (
     animate_evolution,
     draw_chain,
@@ -59,6 +60,7 @@ FILES: Mapping[str, str] = {
     "evolution.svg": "the cell after some epochs",
     "evolution.gif": "the cell after every epoch",
     "weights.svg": "the mean mixing weight of each operation, by epoch",
+    CHECKPOINT: "weights of all supernets and the architecture variables after the last epoch",
     "alphas.json": "the architecture variables at the end",
     "alphas.svg": "the mixing weights at the end",
     GENOTYPE: "the cell that was found; other commands read it",

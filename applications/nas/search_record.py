@@ -50,12 +50,14 @@ class Record:
         steps: Outer steps made.
         gradients: Gradients of one task's loss taken.
         warnings: What the reader should know before believing the outcome.
+        folder: Of the run.
     """
 
     def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int) -> None:
         """Tell the progress bar how long it will be."""
         self.steps, self.gradients = 0, 0
         self.warnings: list[str] = []
+        self.folder = folder
         self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
         tick(0, total, "")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 import mlo
+from applications.nas.checkpoint import write_checkpoint
 from applications.nas.data import AbstractBatches, Part, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
@@ -123,6 +124,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
         _run_epoch(course, engine, place, frozen, record)
         last = _look(settings, engine, space, place)
         record.end_epoch(last)
+        write_checkpoint(record.folder, engine, place)
         moved += [] if frozen else [last.genotype]
         reason = settings.method.stop(moved) if moved else None
         if reason is not None:

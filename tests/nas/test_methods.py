@@ -16,6 +16,7 @@ from torch import Tensor
 
 import mlo
 from applications.nas import search_record
+from applications.nas.checkpoint import read_checkpoint
 from applications.nas.cli import main
 from applications.nas.config_file import from_json, to_json
 from applications.nas.formulations import ARCHITECTURE, gradients_per_step
@@ -23,6 +24,7 @@ from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Pro
 from applications.nas.search import search, search_gradients
 from applications.nas.settings import (
     ArchitectureSettings,
+    DigitsData,
     Formulation,
     GradientSettings,
     Interleaving,
@@ -77,6 +79,26 @@ def test_all_nine_combinations(method: AbstractMethod, form: Formulation, tmp_pa
         type(form).__name__, "interleaving"
     )
     assert from_json(SearchSettings, (tmp_path / "config.json").read_text(), "here") == settings.resolved()
+
+
+def test_a_classifier_is_interleaved_with_tasks_that_are_none(tmp_path: Path) -> None:
+    """Heads, losses and batch sizes of their own; one encoder, held by the proximal term, and one architecture."""
+    data = DigitsData(tasks=("digits", "slant", "denoise"))
+    settings = replace(SETTINGS, data=data, batches=(110, 40, 52), formulation=Interleaving(weight=20.0), epochs=1)
+    settings = replace(settings, gradient=GradientSettings("first"))
+    assert search(settings, tmp_path).steps == 2, "the first task's 209 images by 110"
+    supernets = read_checkpoint(tmp_path).supernets
+    keys = {
+        name: next(key for key in ("head.weight", "head.map.weight") if key in supernets[name]) for name in supernets
+    }
+    heads = {name: list(supernets[name][key].shape) for name, key in keys.items()}
+    assert heads == {
+        name: shape
+        for task, shape in (("digits", [10, 16]), ("slant", [1, 16]), ("denoise", [1, 16, 1, 1]))
+        for name, shape in ((f"{task}@1", shape), (f"{task}@2", shape))
+    }
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert all(f"loss/{name}" in rows[0] for name in heads)
 
 
 @pytest.mark.parametrize("rule", ["first", "difference", "exact"])

@@ -61,7 +61,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_every_file_that_the_readme_names_is_there(tmp_path: Path) -> None:
     search(SETTINGS, tmp_path / "run")
     text = (tmp_path / "run" / "README.md").read_text()
-    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd|gif|html)\b", text))
+    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd|gif|html|pt)\b", text))
     assert {"config.json", "splits.json", "evolution.gif", "index.html", "graph.svg"} <= named
     found = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {name.replace(".svg", ".png") for name in named if name.endswith(".svg")}
