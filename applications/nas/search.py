@@ -19,6 +19,7 @@ from applications.nas.search_stage import Course, Prepared, make_streams, metric
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
+from applications.nas.watch import Alarms, Watch, first_batch
 from mlo import ConfigError
 
 
@@ -63,7 +64,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
     started = time.monotonic()
     with MetricsFile(folder / "metrics.csv", metric_columns(first.graph)) as metrics:
-        record = Record(folder, metrics, tick, course.total_steps)
+        record = Record(folder, metrics, tick, course.total_steps, Alarms(settings.watch))
         found = _run(course, first, record)
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
     write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds)
@@ -95,7 +96,9 @@ def begin(settings: SearchSettings, tasks: Sequence[Task]) -> Course:
     device = choose_device(settings.device)
     streams = [make_streams(settings, task, index, device) for index, task in enumerate(tasks)]
     generator = torch.Generator().manual_seed(settings.seed)
-    return Course(settings, tuple(tasks), tuple(streams), device, generator)
+    looks = settings.watch.gap or settings.watch.eigenvalue > 0
+    watch = Watch(settings, [first_batch(valid) for _, valid in streams] if looks else [])
+    return Course(settings, tuple(tasks), tuple(streams), device, generator, watch)
 
 
 def search_gradients(settings: SearchSettings, tasks: int, epoch_steps: int) -> int:

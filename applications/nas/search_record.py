@@ -20,6 +20,7 @@ from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_js
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
+from applications.nas.watch import Alarms, Sight, write_epochs, write_warnings
 
 log = logging.getLogger("mlo.nas")
 
@@ -32,11 +33,17 @@ class Epoch:
         place: Which epoch of which stage.
         variables: The architecture variables, on the CPU.
         genotype: The cell that they give.
+        space: What edges may hold.
+        frozen: Whether the architecture rested.
+        sight: What was measured.
     """
 
     place: Progress
     variables: dict[str, Tensor]
     genotype: Genotype
+    space: CellSpace
+    frozen: bool = False
+    sight: Sight = Sight()
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,12 @@ class Record:
     Attributes:
         steps: Outer steps made.
         gradients: Gradients of one task's loss taken.
+        alarms: Signs of collapse.
     """
 
-    def __init__(self, folder: Path, metrics: MetricsFile, tick: Tick, total: int) -> None:
+    def __init__(self, folder: Path, metrics: MetricsFile, tick: Tick, total: int, alarms: Alarms) -> None:
         """Tell the progress bar how long it will be."""
+        self.alarms = alarms
         self.steps, self.gradients, self.metrics = 0, 0, metrics
         self._folder, self._tick, self._total = folder, tick, total
         self._history: list[dict[str, object]] = []
@@ -85,18 +94,24 @@ class Record:
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Write an epoch down."""
-        skips = skip_counts(epoch.genotype)
+        stage, number = epoch.place.stage + 1, epoch.place.epoch + 1
+        if not epoch.frozen:
+            self.alarms.look(stage, number, epoch.genotype.normal, epoch.space, epoch.sight.eigenvalue)
         self._history.append(
             {
-                "stage": epoch.place.stage + 1,
-                "epoch": epoch.place.epoch + 1,
-                "skips": skips,
+                "stage": stage,
+                "epoch": number,
+                "skips": skip_counts(epoch.genotype),
+                "gap": epoch.sight.gap,
+                "eigenvalue": epoch.sight.eigenvalue,
                 "cell": str(epoch.genotype),
                 "genotype": epoch.genotype.to_plain(),
                 "alphas": {name: table.tolist() for name, table in epoch.variables.items()},
             }
         )
         write_json(self._folder / "genotypes.json", self._history)
+        write_epochs(self._folder, self._history)
+        write_warnings(self._folder, self.alarms.all)
 
     def stop(self, place: Progress, reason: str) -> None:
         """Say that a method has ended its stage."""
@@ -177,6 +192,7 @@ def _explain(settings: SearchSettings, tasks: Sequence[str], found: Found, recor
         f"{kind}; tasks {', '.join(tasks)}; seed {settings.seed}.",
         f"{record.steps} steps, {record.gradients} gradients of one task's loss, {seconds:.0f} s.",
         "",
+        *[f"**Warning:** {alarm.told}.\n" for alarm in record.alarms.all],
         "```",
         str(found.genotype),
         "```",
@@ -190,6 +206,8 @@ def _explain(settings: SearchSettings, tasks: Sequence[str], found: Found, recor
         "| graph.mmd | the problem graph, in Mermaid |",
         "| metrics.csv | losses, gradient norms and learning rate of each step |",
         "| genotypes.json | the cell and the architecture variables after each epoch, and how many skips |",
+        "| epochs.csv | skips, discretization gap and largest eigenvalue of the Hessian (if measured) by epoch |",
+        "| warnings.json | signs that the search was collapsing, and from when to when |",
         "| alphas.json, alphas.svg | the architecture variables, and their mixing weights |",
         "| genotype.json, cell.svg | the cell that was found |",
         "| curves.svg | the losses and gradient norms of metrics.csv |",

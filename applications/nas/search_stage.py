@@ -23,6 +23,7 @@ from applications.nas.search_record import Epoch, Record
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.supernet import Supernet
+from applications.nas.watch import Sight, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class Course:
         streams: Training and validation batches of each task.
         device: Where to compute.
         generator: Draws the architecture variables of all stages.
+        watch: Measures, and changes nothing.
     """
 
     settings: SearchSettings
@@ -42,6 +44,7 @@ class Course:
     streams: tuple[tuple[Batches, Batches], ...]
     device: torch.device
     generator: torch.Generator
+    watch: Watch
 
     @property
     def epoch_steps(self) -> int:
@@ -125,7 +128,9 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]
         _run_epoch(course, engine, place, frozen, record)
         variables = engine.values[ARCHITECTURE]
         genotype = settings.method.derive(variables, space, place)
-        epochs.append(Epoch(place, {name: table.cpu() for name, table in variables.items()}, genotype))
+        sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
+        found = {name: table.cpu() for name, table in variables.items()}
+        epochs.append(Epoch(place, found, genotype, space, frozen, sight))
         record.end_epoch(epochs[-1])
         moved += [] if frozen else [genotype]
         reason = settings.method.stop(moved) if moved else None

@@ -63,7 +63,7 @@ def test_every_file_that_the_readme_names_is_there(tmp_path: Path) -> None:
     search(SETTINGS, tmp_path / "run")
     text = (tmp_path / "run" / "README.md").read_text()
     named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd)\b", text))
-    assert len(named) == 11
+    assert len(named) == 13
     found = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {name.replace(".svg", ".png") for name in named if name.endswith(".svg")}
     assert found == {*named, *pictures, "README.md"}

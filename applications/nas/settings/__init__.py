@@ -6,6 +6,7 @@ from applications.nas.settings.formulation import Formulation, Interleaving, Mul
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
 from applications.nas.settings.retrain import RetrainSettings
 from applications.nas.settings.search import GradientSettings, SearchSettings, SupernetSettings
+from applications.nas.settings.watch import WatchSettings
 
 __all__ = [
     "ArchitectureSettings",
@@ -22,5 +23,6 @@ __all__ = [
     "SearchSettings",
     "SingleTask",
     "SupernetSettings",
+    "WatchSettings",
     "WeightSettings",
 ]
