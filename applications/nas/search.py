@@ -71,14 +71,18 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     return outcome
 
 
-def chosen_tasks(settings: SearchSettings) -> tuple[Task, ...]:
-    """Load the tasks that take part in a search, in their order.
+def chosen_tasks(settings: SearchSettings, loaded: tuple[Task, ...] | None = None) -> tuple[Task, ...]:
+    """Return the tasks that take part in a search, in their order.
+
+    Args:
+        settings: Of the search.
+        loaded: All tasks of the data; None to load them.
 
     Raises:
         ConfigError: If a task is named that does not exist, or twice.
         DataError: If data are missing or broken.
     """
-    tasks, form = load_tasks(settings.data, settings.seed), settings.formulation
+    tasks, form = loaded or load_tasks(settings.data, settings.seed), settings.formulation
     if isinstance(form, SingleTask):
         tasks = (choose_task(tasks, form.task),)
     if isinstance(form, Interleaving) and form.order:
@@ -103,10 +107,11 @@ def begin(settings: SearchSettings, tasks: Sequence[Task]) -> Course:
 
 def search_gradients(settings: SearchSettings, tasks: int, epoch_steps: int) -> int:
     """Return how many gradients of one task's loss a search takes if nothing stops it."""
-    return sum(_stage_gradients(settings, stage, tasks, epoch_steps) for stage in settings.stages())
+    return sum(stage_gradients(settings, stage, tasks, epoch_steps) for stage in settings.stages())
 
 
-def _stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
+def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
+    """Return how many of them one stage takes."""
     form, rule = settings.formulation, settings.rule
     resting = stage.warm_up * gradients_per_step(form, rule, tasks, frozen=True)
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
