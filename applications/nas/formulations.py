@@ -60,6 +60,43 @@ class Learner:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class ValidationLoss:
+    """What the architecture minimizes: the weighted sum of the validation losses of all tasks.
+
+    Attributes:
+        learners: The tasks.
+        answers: By task, the name of the problem that trains the network which is validated.
+        shares: What multiplies each task's loss.
+    """
+
+    learners: tuple[Learner, ...]
+    answers: Mapping[str, str]
+    shares: tuple[float, ...]
+
+    def __call__(
+        self,
+        networks: mlo.View | Mapping[str, nn.Module],
+        weights: Mapping[str, Tensor],
+        batches: Sequence[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """Return the loss of networks, by name of their problem, at mixing weights, on one batch of each task."""
+        losses = [
+            share * one.loss(networks[self.answers[one.name]](x, weights), y)
+            for one, share, (x, y) in zip(self.learners, self.shares, batches, strict=True)
+        ]
+        return total(losses)
+
+
+def validation_of(learners: Sequence[Learner], form: Formulation) -> ValidationLoss:
+    """Return what the architecture minimizes in a formulation; interleaving validates the last round.
+
+    Raises:
+        ConfigError: If there is not one share for each task.
+    """
+    return ValidationLoss(tuple(learners), _answers(form, learners), _shares(form, learners))
+
+
 def build_graph(
     learners: Sequence[Learner],
     variables: Mapping[str, Tensor],
@@ -101,12 +138,12 @@ def build_graph(
             form.weight, step_size=rate, form=form.form, anchor=form.anchor, allow_unstable=form.allow_unstable
         )
         lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
-    answers = _answers(form, learners)
+    validation = validation_of(learners, form)
     top = mlo.Problem(
         ARCHITECTURE,
-        _architecture_loss(learners, answers, _shares(form, learners), method, clock),
+        lambda view, batch: validation(view, method.relax(view[ARCHITECTURE], clock.now), batch),
         dict(variables),
-        reads=list(answers.values()),
+        reads=list(validation.answers.values()),
         update=adam(settings.architecture),
         batches=_Together([learner.valid for learner in learners]),
     )
@@ -164,39 +201,21 @@ def _weights(learner: Learner, update: Any, response: Any, method: AbstractMetho
     )
 
 
-def _shares(form: Formulation, learners: Sequence[Learner]) -> list[float]:
+def _shares(form: Formulation, learners: Sequence[Learner]) -> tuple[float, ...]:
     """Return what multiplies the validation loss of each learner."""
-    own = [learner.weight for learner in learners]
+    own = tuple(learner.weight for learner in learners)
     if not isinstance(form, MultiTask) or not form.shares:
         return own
     if len(form.shares) != len(learners):
         names = ", ".join(learner.name for learner in learners)
         raise mlo.ConfigError(f"formulation: {len(form.shares)} shares for the tasks {names}: give one for each")
-    return [share * weight for share, weight in zip(form.shares, own, strict=True)]
+    return tuple(share * weight for share, weight in zip(form.shares, own, strict=True))
 
 
 def _answers(form: Formulation, learners: Sequence[Learner]) -> dict[str, str]:
     """Return, for each learner, the name of the problem whose answer the architecture reads: that of the last round."""
     last = f"@{form.rounds}" if isinstance(form, Interleaving) else ""
     return {learner.name: learner.name + last for learner in learners}
-
-
-def _architecture_loss(
-    learners: Sequence[Learner],
-    answers: Mapping[str, str],
-    shares: Sequence[float],
-    method: AbstractMethod,
-    clock: Clock,
-) -> Callable[[mlo.View, Any], Tensor]:
-    def validation_loss(view: mlo.View, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        weights = method.relax(view[ARCHITECTURE], clock.now)
-        losses = [
-            share * learner.loss(view[answers[learner.name]](x, weights), y)
-            for learner, share, (x, y) in zip(learners, shares, batches, strict=True)
-        ]
-        return total(losses)
-
-    return validation_loss
 
 
 class _Together:

@@ -21,6 +21,7 @@ from applications.nas.search_words import strength_label
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
+from applications.nas.watch import Alarms, Watch, first_batch
 from mlo import ConfigError
 
 
@@ -68,7 +69,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     write_sketch(folder, sketch_graph(first.graph, strength=strength))
     started = time.monotonic()
     with RunLog(folder, metric_columns(first.graph)) as log:
-        record = Record(folder, log, tick, course.total_steps)
+        record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
         found = _run(course, first, record)
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
     write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds)
@@ -80,14 +81,18 @@ def complete(settings: SearchSettings) -> SearchSettings:
     return replace(settings, data=located(settings.data)).resolved()
 
 
-def chosen_tasks(settings: SearchSettings) -> tuple[Task, ...]:
-    """Load the tasks that take part in a search, in their order.
+def chosen_tasks(settings: SearchSettings, loaded: tuple[Task, ...] | None = None) -> tuple[Task, ...]:
+    """Return the tasks that take part in a search, in their order.
+
+    Args:
+        settings: Of the search.
+        loaded: All tasks of the data; None to load them.
 
     Raises:
         ConfigError: If a task is named that does not exist, or twice.
         DataError: If data are missing or broken.
     """
-    tasks, form = load_tasks(settings.data, settings.seed), settings.formulation
+    tasks, form = loaded or load_tasks(settings.data, settings.seed), settings.formulation
     if isinstance(form, SingleTask):
         tasks = (choose_task(tasks, form.task),)
     if isinstance(form, Interleaving) and form.order:
@@ -105,15 +110,18 @@ def begin(settings: SearchSettings, tasks: Sequence[Task]) -> Course:
     device = choose_device(settings.device)
     streams = [make_streams(settings, task, index, device) for index, task in enumerate(tasks)]
     generator = torch.Generator().manual_seed(settings.seed)
-    return Course(settings, tuple(tasks), tuple(streams), device, generator)
+    looks = settings.watch.gap or settings.watch.eigenvalue > 0
+    watch = Watch(settings, [first_batch(valid) for _, valid in streams] if looks else [])
+    return Course(settings, tuple(tasks), tuple(streams), device, generator, watch)
 
 
 def search_gradients(settings: SearchSettings, tasks: int, epoch_steps: int) -> int:
     """Return how many gradients of one task's loss a search takes if nothing stops it."""
-    return sum(_stage_gradients(settings, stage, tasks, epoch_steps) for stage in settings.stages())
+    return sum(stage_gradients(settings, stage, tasks, epoch_steps) for stage in settings.stages())
 
 
-def _stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
+def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
+    """Return how many of them one stage takes."""
     form, rule = settings.formulation, settings.rule
     resting = stage.warm_up * gradients_per_step(form, rule, tasks, frozen=True)
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))

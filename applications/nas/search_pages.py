@@ -40,6 +40,7 @@ from applications.nas.search_words import describe_cost, describe_formulation
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype
+from applications.nas.watch.files import EPOCHS, WARNINGS
 from mlo import DataError
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ FILES: Mapping[str, str] = {
     "tensorboard/": "the same for TensorBoard: `tensorboard --logdir tensorboard`",
     "curves.svg": "the numbers of metrics.csv",
     GENOTYPES: "the cell after each epoch, with its skip connections and the architecture variables",
+    EPOCHS: "skips, discretization gap and largest eigenvalue of the Hessian (if measured) by epoch",
+    WARNINGS: "signs that the search was collapsing, and from when to when",
     "evolution.svg": "the cell after some epochs",
     "evolution.gif": "the cell after every epoch",
     "weights.svg": "the mean mixing weight of each operation, by epoch",

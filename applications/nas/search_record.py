@@ -20,6 +20,7 @@ from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.mixture import named_weights
+from applications.nas.watch import Alarms, Sight, write_epochs, write_warnings
 
 log = logging.getLogger("mlo.nas")
 
@@ -34,6 +35,8 @@ class Epoch:
         strengths: What edges and operations are ranked by, (edges, operations) by type of cell.
         space: What the edges hold.
         genotype: The cell that they give.
+        frozen: Whether the architecture rested.
+        sight: What was measured.
     """
 
     place: Progress
@@ -41,6 +44,8 @@ class Epoch:
     strengths: dict[str, Tensor]
     space: CellSpace
     genotype: Genotype
+    frozen: bool
+    sight: Sight
 
 
 class Record:
@@ -49,15 +54,14 @@ class Record:
     Attributes:
         steps: Outer steps made.
         gradients: Gradients of one task's loss taken.
-        warnings: What the reader should know before believing the outcome.
         folder: Of the run.
     """
 
-    def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int) -> None:
+    def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int, alarms: Alarms) -> None:
         """Tell the progress bar how long it will be."""
         self.steps, self.gradients = 0, 0
-        self.warnings: list[str] = []
-        self.folder = folder
+        self._said: list[str] = []
+        self.folder, self._alarms = folder, alarms
         self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
         tick(0, total, "")
 
@@ -77,17 +81,31 @@ class Record:
         """Write an epoch down."""
         named = named_weights(epoch.strengths, epoch.space.choices)
         number, stage = epoch.place.epoch + 1, epoch.place.stage + 1
-        self._history.add(number, epoch.genotype, stage=stage, alphas=epoch.variables, weights=named)
+        if not epoch.frozen:
+            self._alarms.look(stage, number, epoch.genotype.normal, epoch.space, epoch.sight.eigenvalue)
+        self._history.add(
+            number,
+            epoch.genotype,
+            stage=stage,
+            alphas=epoch.variables,
+            weights=named,
+            gap=epoch.sight.gap,
+            eigenvalue=epoch.sight.eigenvalue,
+        )
         self._log.write_tables(self.steps, epoch.variables)
+        write_epochs(self.folder, self._history.snapshots)
+        write_warnings(self.folder, self._alarms.all)
 
     def stop(self, place: Progress, reason: str) -> None:
         """Say that a method has ended its stage."""
-        self.warn(f"stage {place.stage + 1} ends after epoch {place.epoch + 1}: {reason}")
-
-    def warn(self, text: str) -> None:
-        """Say something that the reader should know before believing the outcome."""
+        text = f"stage {place.stage + 1} ends after epoch {place.epoch + 1}: {reason}"
         log.warning("%s", text)
-        self.warnings.append(text)
+        self._said.append(text)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the reader should know before believing the outcome."""
+        return [*self._said, *(alarm.told for alarm in self._alarms.all)]
 
 
 def method_title(settings: SearchSettings) -> str:

@@ -24,6 +24,7 @@ from applications.nas.search_record import Epoch, Record
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.supernet import Supernet
+from applications.nas.watch import Sight, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Course:
         streams: Training and validation batches of each task.
         device: Where to compute.
         generator: Draws the architecture variables of all stages.
+        watch: Measures, and changes nothing.
     """
 
     settings: SearchSettings
@@ -43,6 +45,7 @@ class Course:
     streams: tuple[tuple[AbstractBatches, AbstractBatches], ...]
     device: torch.device
     generator: torch.Generator
+    watch: Watch
 
     @property
     def epoch_steps(self) -> int:
@@ -113,7 +116,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
     Returns:
         Its last epoch.
     """
-    settings, stage, space = course.settings, prepared.stage, prepared.space
+    settings, stage = course.settings, prepared.stage
     engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
     moved = []
     for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
@@ -122,7 +125,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
             settings.method.begin_epoch(learner.network, place)
         frozen = place.epoch < stage.warm_up
         _run_epoch(course, engine, place, frozen, record)
-        last = _look(settings, engine, space, place)
+        last = _look(course, engine, prepared, place, frozen)
         record.end_epoch(last)
         write_checkpoint(record.folder, engine, place)
         moved += [] if frozen else [last.genotype]
@@ -133,11 +136,13 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
     return last
 
 
-def _look(settings: SearchSettings, engine: mlo.Engine, space: CellSpace, place: Progress) -> Epoch:
+def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progress, frozen: bool) -> Epoch:
     """Return what stands at the end of an epoch."""
+    method, space = course.settings.method, prepared.space
     variables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
-    strengths = settings.method.strengths(variables, space, place)
-    return Epoch(place, variables, strengths, space, settings.method.derive(variables, space, place))
+    genotype, strengths = method.derive(variables, space, place), method.strengths(variables, space, place)
+    sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
+    return Epoch(place, variables, strengths, space, genotype, frozen, sight)
 
 
 def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: Record) -> None:

@@ -34,7 +34,7 @@ def test_each_epoch_is_on_disk_at_once(tmp_path: Path) -> None:
 def test_what_is_written(tmp_path: Path) -> None:
     write(tmp_path)
     first, second = json.loads((tmp_path / GENOTYPES).read_text())
-    assert set(first) == {"stage", "epoch", "skips", "cell", "genotype", "alphas"}
+    assert set(first) == {"stage", "epoch", "skips", "cell", "genotype", "alphas", "gap", "eigenvalue"}
     assert (second["stage"], second["epoch"]) == (2, 1)
     assert first["skips"] == {"normal": 3, "reduction": 3}, "DARTS_V1, counted by hand"
     assert first["cell"] == str(DARTS_V1)

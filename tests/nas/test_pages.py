@@ -109,7 +109,10 @@ def test_settings_are_told_with_their_meaning() -> None:
     assert rows["formulation.weight"][0] == "100.0"
     assert rows["formulation.weight"][1].startswith("lambda")
     assert rows["formulation.allow-unstable"][0] == "no"
-    assert rows["epochs"] == ("50", "Passes over the first task's training part.")
+    assert rows["epochs"] == (
+        "50",
+        "Passes over the first task's training part; P-DARTS makes as many in each stage.",
+    )
     single = {name: value for name, value, _ in settings_table(SearchSettings(formulation=SingleTask())).rows}
     assert single["formulation.task"] == "left out"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from applications.nas.draw import draw_alphas, draw_log, draw_mixture, draw_weights
-from applications.nas.draw.panels import group_columns, skip_rows
+from applications.nas.draw.panels import epoch_rows, group_columns
 from applications.nas.run_folder import Snapshot
 from applications.nas.space.mixture import edge_names, in_order, mean_weights, named_weights, operations_of
 from applications.nas.space.zoo import DARTS_V1, DARTS_V2
@@ -104,10 +104,10 @@ def test_columns_are_grouped() -> None:
 def test_skip_connections_stand_at_the_last_step_of_their_epoch() -> None:
     rows = [{"step": float(step), "epoch": 1.0 + step // 3, "stage": 1.0} for step in range(6)]
     history = [Snapshot(1, DARTS_V1), Snapshot(2, DARTS_V2), Snapshot(1, DARTS_V1, stage=2)]
-    found = skip_rows(rows, history)
+    found = epoch_rows(rows, history)
     assert [row["step"] for row in found] == [2.0, 5.0], "no step of stage 2 is logged yet"
     assert found[0] == {"step": 2.0, "skips/normal cell": 3.0, "skips/reduction cell": 3.0}
-    assert skip_rows([{"step": 1.0}], history) == []
+    assert epoch_rows([{"step": 1.0}], history) == []
 
 
 def test_a_log_is_drawn_with_its_skip_connections(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import tyro
 from rich.console import Console
 
 from applications.nas.commands.common import choose_preset, parse
+from applications.nas.dry_run import describe, make_plan, time_step
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
 from applications.nas.settings import SearchSettings
+from mlo import ConfigError
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class SearchCommand:
     settings: Annotated[SearchSettings, tyro.conf.arg(name="")]
     out: Path | None = None
     """Folder of the run, which must be new or empty; left out: runs/PRESET-N."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print problems, schedule, cost and memory of the search, and do nothing."""
+    time: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With --dry-run: make two steps of each stage, and tell how long the search would take."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -31,6 +37,13 @@ def run(words: list[str], console: Console) -> None:
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
     command = SearchCommand(default)
     command = parse(command, rest, f"mlo-nas search {name}")
+    if command.time and not command.dry_run:
+        raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
+    if command.dry_run:
+        plan = make_plan(command.settings)
+        seconds = [time_step(plan, number) for number in range(len(plan.stages))] if command.time else []
+        console.print(describe(plan, seconds), highlight=False, markup=False, soft_wrap=True, end="")
+        return
     with new_folder(command.out, Path("runs"), name) as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         with progress(console) as begin:

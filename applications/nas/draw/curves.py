@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from applications.nas._canvas import COLOURS, FAINT, INK, bare, new_figure, plain, save
-from applications.nas.draw.panels import group_columns, skip_rows
+from applications.nas.draw.panels import epoch_rows, group_columns
 from mlo import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def draw_log(
     """
     known = dict.fromkeys(column for row in rows for column in row)
     if not any(column.startswith("skips/") for column in known):
-        skips = skip_rows(rows, snapshots)
+        skips = epoch_rows(rows, snapshots)
         rows = [*rows, *skips]
         known |= dict.fromkeys(column for row in skips for column in row)
     return draw_curves(rows, group_columns(known), path_stem)

@@ -39,8 +39,8 @@ def group_columns(columns: Iterable[str]) -> dict[str, list[str]]:
     return {_TITLES.get(name, name): groups[name] for name in order if name in groups}
 
 
-def skip_rows(rows: Sequence[Mapping[str, float]], snapshots: Sequence[Snapshot]) -> list[dict[str, float]]:
-    """Return the numbers of skip connections as rows of a log, each at the last step of its epoch.
+def epoch_rows(rows: Sequence[Mapping[str, float]], snapshots: Sequence[Snapshot]) -> list[dict[str, float]]:
+    """Return the numbers of a history as rows of a log, each at the last step of its epoch.
 
     Args:
         rows: The log, whose rows tell "step" and "epoch", and "stage" if there are several.
@@ -48,7 +48,14 @@ def skip_rows(rows: Sequence[Mapping[str, float]], snapshots: Sequence[Snapshot]
     """
     last = {(int(row.get("stage", 1)), int(row["epoch"])): row["step"] for row in rows if "epoch" in row}
     return [
-        {"step": last[place], **{f"skips/{kind} cell": float(count) for kind, count in snapshot.skips.items()}}
+        {"step": last[place], **_numbers(snapshot)}
         for snapshot in snapshots
         if (place := (snapshot.stage, snapshot.epoch)) in last
     ]
+
+
+def _numbers(snapshot: Snapshot) -> dict[str, float]:
+    """Return what a snapshot tells in numbers; what was not measured is left out."""
+    skips = {f"skips/{kind} cell": float(count) for kind, count in snapshot.skips.items()}
+    measured = {"gap/validation loss": snapshot.gap, "hessian/validation loss": snapshot.eigenvalue}
+    return skips | {name: value for name, value in measured.items() if value is not None}

@@ -30,6 +30,9 @@ _ANY = {
     "ema": OURS + "; off",
     "seeds": OURS,
     "seed": OURS,
+    "watch.skips": OURS,
+    "watch.gap": OURS,
+    "watch.eigenvalue": OURS,
     "device": OURS,
 }
 _SEARCH_OF_DARTS = {

@@ -30,6 +30,8 @@ class Snapshot:
         stage: From 1, of a method that has several.
         alphas: The architecture variables, plain lists of numbers by name.
         weights: The mixing weights that they make, by cell type, edge and operation; empty if they were not kept.
+        gap: The discretization gap, if it was measured.
+        eigenvalue: The largest one of the Hessian in the architecture variables, if it was measured.
     """
 
     epoch: int
@@ -37,6 +39,8 @@ class Snapshot:
     stage: int = 1
     alphas: Mapping[str, Any] = field(default_factory=dict)
     weights: Mixture = field(default_factory=dict)
+    gap: float | None = None
+    eigenvalue: float | None = None
 
     @property
     def skips(self) -> dict[str, int]:
@@ -71,6 +75,8 @@ class History:
         stage: int = 1,
         alphas: Mapping[str, Tensor] | None = None,
         weights: Mixture | None = None,
+        gap: float | None = None,
+        eigenvalue: float | None = None,
     ) -> Snapshot:
         """Append the cell after an epoch.
 
@@ -80,6 +86,8 @@ class History:
             stage: From 1.
             alphas: The architecture variables.
             weights: The mixing weights that they make; pictures over time are drawn of them.
+            gap: The discretization gap, if it was measured.
+            eigenvalue: The largest one of the Hessian, if it was measured.
 
         Returns:
             What was added.
@@ -88,7 +96,7 @@ class History:
             DataError: If the file cannot be written.
         """
         plain = {name: table.detach().cpu().tolist() for name, table in (alphas or {}).items()}
-        snapshot = Snapshot(epoch, genotype, stage, plain, weights or {})
+        snapshot = Snapshot(epoch, genotype, stage, plain, weights or {}, gap, eigenvalue)
         self.snapshots.append(snapshot)
         self._plain.append(_plain(snapshot))
         write_json(self._file, self._plain)
@@ -122,6 +130,8 @@ def _plain(snapshot: Snapshot) -> dict[str, Any]:
         "cell": str(snapshot.genotype),
         "genotype": json.loads(snapshot.genotype.to_json()),
         "alphas": snapshot.alphas,
+        "gap": snapshot.gap,
+        "eigenvalue": snapshot.eigenvalue,
     }
     rounded = {
         kind: [{name: float(f"{weight:.6g}") for name, weight in edge.items()} for edge in edges]
@@ -143,7 +153,14 @@ def _read(entry: Any, where: str) -> Snapshot:
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     alphas = entry["alphas"] if isinstance(entry["alphas"], dict) else {}
-    return Snapshot(entry["epoch"], genotype, entry["stage"], alphas, weights)
+    gap, eigenvalue = (_number(entry.get(key), f"{where}: {key}") for key in ("gap", "eigenvalue"))
+    return Snapshot(entry["epoch"], genotype, entry["stage"], alphas, weights, gap, eigenvalue)
+
+
+def _number(value: Any, where: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise DataError(f"{where}: must be a number or null, got {value!r}; search again to make a new history")
+    return None if value is None else float(value)
 
 
 def _are_weights(value: Any) -> bool:

@@ -14,6 +14,7 @@ from applications.nas.settings.schedule import (
     Schedule,
 )
 from applications.nas.settings.search import GradientSettings, SearchSettings, SupernetSettings
+from applications.nas.settings.watch import WatchSettings
 
 __all__ = [
     "AbstractSchedule",
@@ -43,5 +44,6 @@ __all__ = [
     "SingleTask",
     "SupernetSettings",
     "TorchvisionForm",
+    "WatchSettings",
     "WeightSettings",
 ]

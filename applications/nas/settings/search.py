@@ -13,6 +13,7 @@ from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
+from applications.nas.settings.watch import WatchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
 
@@ -74,6 +75,7 @@ class SearchSettings:
     gradient: GradientSettings = field(default_factory=GradientSettings)
     weights: WeightSettings = field(default_factory=WeightSettings)
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
     epochs: int = 50
     """Passes over the first task's training part; P-DARTS makes as many in each stage."""
     batch: int = 64
