@@ -25,7 +25,7 @@ class ImageNetNetwork(EvaluationNetwork):
         layers: Number of cells.
         objective: What the task asks for; a number of classes stands for a classification.
         auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; it needs 7x7 pixels there.
-        auxiliary_norm: Whether that head has a normalisation behind its second convolution. P-DARTS has it; DARTS and
+        auxiliary_norm: Whether that head has a normalization behind its second convolution. P-DARTS has it; DARTS and
             PC-DARTS do not.
         drop_path: Rate of drop path, in [0, 1); an attribute of the same name can be set anew before each epoch.
         in_channels: Channels of the images.
@@ -73,5 +73,5 @@ class ImageNetNetwork(EvaluationNetwork):
 
 
 def _halve(inputs: int, outputs: int) -> list[nn.Module]:
-    """List a 3x3 convolution of stride 2 and its normalisation."""
+    """List a 3x3 convolution of stride 2 and its normalization."""
     return [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs)]

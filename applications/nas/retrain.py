@@ -1,4 +1,4 @@
-"""Train an architecture from scratch and test it: the only judgement of a search."""
+"""Train an architecture from scratch and test it: the only judgment of a search."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def images(root: Path, classes: int) -> None:
-    """Write 6 training and 2 test images for each class, each class of a colour of its own."""
+    """Write 6 training and 2 test images for each class, each class of a color of its own."""
     draw = np.random.default_rng(classes)
     for part, count in (("train", 6), ("test", 2)):
         for label in range(classes):

@@ -137,7 +137,7 @@ def test_digits_are_cut_in_proportion() -> None:
             assert 0 <= float(part.pixels.min()) <= float(part.pixels.max()) <= 1
 
 
-def test_loops_are_a_coarser_labelling_of_the_digits() -> None:
+def test_loops_are_a_coarser_labeling_of_the_digits() -> None:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

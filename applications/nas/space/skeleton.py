@@ -109,7 +109,7 @@ def plan_cells(
 
 
 def small_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Return the stem for small images: a 3x3 convolution that keeps the size, and a normalisation with parameters.
+    """Return the stem for small images: a 3x3 convolution that keeps the size, and a normalization with parameters.
 
     Args:
         in_channels: Channels of the images.

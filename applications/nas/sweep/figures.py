@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from applications.nas._canvas import COLOURS, FAINT, INK, bare, new_figure, save
+from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, save
 from applications.nas.sweep.plan import Axis
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _series(
         [found.mean for _, found in points],
         yerr=[found.deviation or 0.0 for _, found in points],
         label=label or None,
-        color=COLOURS[number % len(COLOURS)],
-        marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)],
+        color=COLORS[number % len(COLORS)],
+        marker=_MARKERS[number // len(COLORS) % len(_MARKERS)],
         markersize=4.5,
         linewidth=1.4,
         linestyle="-" if numeric else "none",
