@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
-
 from applications.nas.auxiliary import AuxiliaryHead
 from applications.nas.network import EvaluationNetwork
 from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
-from applications.nas.space.skeleton import plan_cells
-from mlo import ConfigError
+from applications.nas.space.stem import LargeStem
 
 
 class ImageNetNetwork(EvaluationNetwork):
@@ -52,26 +49,9 @@ class ImageNetNetwork(EvaluationNetwork):
         in_channels: int = 3,
         reductions: tuple[int, ...] | None = None,
     ) -> None:
-        """Plan the cells, build them, and put the stem before them."""
-        if channels % 2:
-            raise ConfigError(f"channels={channels}: the stem begins with half of them; use an even number")
-        multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
-        inputs = (channels, channels)
-        plans = plan_cells(
-            inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=True
-        )
+        """Put the large stem before the cells."""
         head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
-        super().__init__(genotype, plans, objective, auxiliary=head, drop_path=drop_path)
-        half = channels // 2
-        self.quarter = nn.Sequential(*_halve(in_channels, half), nn.ReLU(), *_halve(half, channels))
-        self.eighth = nn.Sequential(nn.ReLU(), *_halve(channels, channels))
-
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, in_channels, H, W) to states of H/4 x W/4 and H/8 x W/8, both with `channels` channels."""
-        older: Tensor = self.quarter(x)
-        return older, self.eighth(older)
-
-
-def _halve(inputs: int, outputs: int) -> list[nn.Module]:
-    """List a 3x3 convolution of stride 2 and its normalization."""
-    return [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        stem = LargeStem(in_channels, channels)
+        super().__init__(
+            genotype, stem, channels, layers, objective, reductions=reductions, auxiliary=head, drop_path=drop_path
+        )

@@ -1,4 +1,4 @@
-"""The skeleton of a cell network: stem, how many channels each cell has, and how a cell adapts its two inputs.
+"""The skeleton of a cell network: how many channels each cell has, and how a cell adapts its two inputs.
 
 Search and final networks share it; they differ only in what a cell does between its inputs and its output.
 """
@@ -106,21 +106,3 @@ def plan_cells(
         plans.append(CellPlan(inputs, channels, outputs, reduction, after_reduction))
         inputs, after_reduction = (inputs[1], outputs), reduction
     return plans
-
-
-def small_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Return the stem for small images: a 3x3 convolution that keeps the size, and a normalization with parameters.
-
-    Args:
-        in_channels: Channels of the images.
-        channels: Channels of the result, which is both inputs of the first cell.
-
-    Returns:
-        A module from (B, in_channels, H, W) to (B, channels, H, W).
-
-    Raises:
-        ConfigError: A number of channels is not positive.
-    """
-    if in_channels < 1 or channels < 1:
-        raise ConfigError(f"stem from {in_channels} to {channels} channels: both must be positive")
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
