@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
 from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, save
+from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis
-
-if TYPE_CHECKING:
-    from applications.nas.sweep.summary import Line
 
 _WIDTH, _HEIGHT = 3.6, 2.9
 _DECADES = 100.0
