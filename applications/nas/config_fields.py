@@ -49,9 +49,9 @@ def kinds_by_name(hint: Any) -> dict[str, type[Any]]:
     return found
 
 
-def mark_name(marks: Iterable[Any]) -> str:
-    """Return the name that marks of a type give on the command line; empty if they give none."""
-    return next((mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)), "")
+def mark_name(marks: Iterable[Any]) -> str | None:
+    """Return the name that marks of a type give on the command line, which may be empty; None if they give none."""
+    return next((mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)), None)
 
 
 def unmarked(hint: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -42,7 +42,8 @@ def choices(kind: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         inner, marks = unmarked(hints[field.name])
-        place = ".".join(part for part in (prefix, mark_name(marks) or field.name) if part)
+        name = mark_name(marks)
+        place = ".".join(part for part in (prefix, field.name if name is None else name) if part)
         here = (*path, field.name)
         if members(inner):
             words = dict(_word(member, place) for member in members(inner) if unmarked(member)[1])
