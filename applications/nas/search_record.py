@@ -192,7 +192,7 @@ def _explain(settings: SearchSettings, tasks: Sequence[str], found: Found, recor
         f"{kind}; tasks {', '.join(tasks)}; seed {settings.seed}.",
         f"{record.steps} steps, {record.gradients} gradients of one task's loss, {seconds:.0f} s.",
         "",
-        *[f"**Warning:** {alarm.told}.\n" for alarm in record.alarms.all],
+        *[f"**Warning:** {alarm.told}.\n" for alarm in record.alarms.standing],
         "```",
         str(found.genotype),
         "```",

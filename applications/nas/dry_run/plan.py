@@ -79,7 +79,8 @@ class Plan:
     def data(self) -> int:
         """Bytes of the images that the search holds where it computes: training and validation."""
         parts = [part for task in self.tasks for part in (task.train, task.valid)]
-        return sum(part.pixels.nbytes + part.labels.nbytes for part in parts)
+        held = [value for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
+        return sum(value.nbytes for value in held)
 
 
 def make_plan(settings: SearchSettings) -> Plan:

@@ -76,6 +76,8 @@ def _cost(plan: Plan) -> Iterator[str]:
         for name, task in one.tasks.items():
             count = f"{task.weights:,} weights"
             yield f"  stage {number}, {name}: {_at_most(number)}{task.multiply_adds / 1e6:,.4g} M; {count}"
+    if plan.settings.watch.eigenvalue:
+        yield f"the eigenvalue of the Hessian, every {plan.settings.watch.eigenvalue} epochs, comes on top"
     whole = sum(one.multiply_adds for one in plan.stages)
     yield f"multiply-adds of the search, a gradient taken as three forward passes: about {whole:.2g}"
 
