@@ -205,7 +205,7 @@ def test_users_of_mlo_see_public_names_only(folder):
 
 
 def test_hypothesis_is_imported_only_when_strategies_are_used():
-    extras = ["hypothesis", "matplotlib", "networkx", "rich", "sklearn", "torchvision", "tyro"]
+    extras = ["hypothesis", "matplotlib", "networkx", "rich", "sklearn", "tensorboard", "torchvision", "tyro"]
     program = f"import sys, mlo, mlo.testing; print(*[name for name in {extras} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

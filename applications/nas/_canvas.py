@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from applications.nas.files import explained, write_bytes
 
 INK = "#1f2933"
 FAINT = "#9aa5b1"
@@ -39,15 +43,30 @@ def save(figure: Figure, path_stem: str | Path) -> tuple[Path, Path]:
 
     Returns:
         Paths of the SVG and of the PNG file.
+
+    Raises:
+        DataError: If they cannot be written.
     """
     # Not `with_suffix`: it would take the end of "run.1" for a suffix.
     svg, png = Path(f"{path_stem}.svg"), Path(f"{path_stem}.png")
-    svg.parent.mkdir(parents=True, exist_ok=True)
+    with explained(svg):
+        svg.parent.mkdir(parents=True, exist_ok=True)
+    drawn, painted = BytesIO(), BytesIO()
     # A fixed salt and no date: the same drawing gives the same bytes, so a figure can be compared and cached.
-    with rc_context({"svg.hashsalt": "mlo"}):
-        figure.savefig(svg, metadata={"Date": None})
-        figure.savefig(png, dpi=200)
+    with rc_context({"svg.hashsalt": "mlo"}), warnings.catch_warnings():
+        # A name in letters that the font lacks is drawn as boxes; that is all there is to say.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        figure.savefig(painted, format="png", dpi=200)
+    write_bytes(svg, drawn.getvalue())
+    write_bytes(png, painted.getvalue())
     return svg, png
+
+
+def plain(text: str) -> str:
+    """Return a label that is shown as it stands: a dollar sign begins no formula, a leading _ does not hide it."""
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def bare(axes: Axes) -> None:

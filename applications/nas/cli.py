@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from applications.nas.commands import demo, draw, retrain, search
+from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
+from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
 from mlo import ConfigError, MLOError
 
@@ -18,6 +19,12 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas search PRESET [options]     search a cell; presets: {search}
   mlo-nas search --config FILE [..]   the same with the settings of an earlier run
   mlo-nas retrain PRESET --run DIR    train a found cell from scratch and test it; presets: {retrain}
+  mlo-nas retrain PRESET --cell NAME data:cifar   the same with a published cell, without a search
+  mlo-nas evaluate DIR                test the weights of a retraining again
+  mlo-nas zoo [NAME]                  the published cells: sizes, sources, pictures
+  mlo-nas spaces                      the operations and the search spaces
+  mlo-nas sweep PRESET --vary ...     search at all combinations of values of any settings, retrain, compare, plot
+  mlo-nas report RUNS...              tables of what runs measured, beside published figures that are marked as quoted
   mlo-nas draw CELL [--out STEM]      draw a cell as SVG and PNG
 
 `mlo-nas COMMAND --help` explains each option. Every option is a setting: what you leave out, the preset gives.
@@ -26,6 +33,11 @@ mlo-nas: architecture search by multi-level optimization
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "search": search.run,
     "retrain": retrain.run,
+    "evaluate": evaluate.run,
+    "zoo": zoo.run,
+    "spaces": spaces.run,
+    "sweep": sweep.run,
+    "report": report.run,
     "draw": draw.run,
     "demo": demo.run,
 }
@@ -48,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in COMMANDS:
             raise ConfigError(f"no command is called {words[0]!r}; the commands are {', '.join(COMMANDS)}")
+        load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mlo
-from applications.nas.data import Batches
+from applications.nas.data import AbstractBatches
 from applications.nas.methods import AbstractMethod, Progress, Rule, Stage
 from applications.nas.optimizers import adam, cosine, sgd
 from applications.nas.settings import Formulation, GradientSettings, Interleaving, MultiTask, SearchSettings
@@ -24,7 +24,7 @@ ARCHITECTURE = "architecture"
 """Name of the outermost problem."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Stream = Batches | Sequence[tuple[Tensor, Tensor]]
+Stream = AbstractBatches | Sequence[tuple[Tensor, Tensor]]
 
 
 class Clock:
@@ -226,12 +226,12 @@ class _Together:
 
     def state_dict(self) -> list[dict[str, Tensor] | None]:
         """Return the places of the parts that have one; a list has not."""
-        return [part.state_dict() if isinstance(part, Batches) else None for part in self._parts]
+        return [part.state_dict() if isinstance(part, AbstractBatches) else None for part in self._parts]
 
     def load_state_dict(self, state: list[dict[str, Tensor] | None]) -> None:
         """Go back to places that `state_dict` gave."""
         for part, place in zip(self._parts, state, strict=True):
-            if isinstance(part, Batches) and place is not None:
+            if isinstance(part, AbstractBatches) and place is not None:
                 part.load_state_dict(place)
 
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:

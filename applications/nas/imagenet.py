@@ -6,7 +6,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from applications.nas.network import AuxiliaryHead, EvaluationNetwork
+from applications.nas.auxiliary import AuxiliaryHead
+from applications.nas.network import EvaluationNetwork
+from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.skeleton import plan_cells
 from mlo import ConfigError
@@ -21,7 +23,7 @@ class ImageNetNetwork(EvaluationNetwork):
         genotype: The architecture.
         channels: Channels of a node of the first cell, an even number.
         layers: Number of cells.
-        classes: Number of classes.
+        objective: What the task asks for; a number of classes stands for a classification.
         auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; it needs 7x7 pixels there.
         auxiliary_norm: Whether that head has a normalisation behind its second convolution. P-DARTS has it; DARTS and
             PC-DARTS do not.
@@ -42,7 +44,7 @@ class ImageNetNetwork(EvaluationNetwork):
         genotype: Genotype,
         channels: int = 48,
         layers: int = 14,
-        classes: int = 1000,
+        objective: AbstractObjective | int = 1000,
         *,
         auxiliary: bool = False,
         auxiliary_norm: bool = False,
@@ -59,7 +61,7 @@ class ImageNetNetwork(EvaluationNetwork):
             inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=True
         )
         head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
-        super().__init__(genotype, plans, classes, auxiliary=head, drop_path=drop_path)
+        super().__init__(genotype, plans, objective, auxiliary=head, drop_path=drop_path)
         half = channels // 2
         self.quarter = nn.Sequential(*_halve(in_channels, half), nn.ReLU(), *_halve(half, channels))
         self.eighth = nn.Sequential(nn.ReLU(), *_halve(channels, channels))

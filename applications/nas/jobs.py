@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any
@@ -18,19 +15,40 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from applications.nas.progress import Tick, progress
-from mlo import MLOError
+from applications.nas._lane import Failure, Lane
+from applications.nas.progress import AbstractLine, progress
+from mlo import ConfigError
 
 Message = tuple[str, int, int, str]
+_ENDED = -1
 
 
 @dataclass(frozen=True)
 class Job:
-    """A call `function(*arguments, tick)` under a label; function and arguments must be picklable."""
+    """A call `function(*arguments, tick)` under a label; function and arguments must be picklable.
+
+    `tick` is a `Reporter`: it can be called as a `Tick`, or asked to begin several pieces of work.
+    """
 
     label: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+
+
+class Reporter:
+    """Tells the process that shows progress how far a job is."""
+
+    def __init__(self, queue: Queue[Message | None], label: str) -> None:
+        """Report to a queue, under a label."""
+        self._queue, self._label = queue, label
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Tell how far it is."""
+        self._queue.put((self._label, done, total, text))
+
+    def begin(self, label: str) -> Reporter:
+        """Begin a piece of the job with a line of progress of its own."""
+        return Reporter(self._queue, f"{self._label}, {label}")
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any]:
@@ -45,51 +63,114 @@ def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any
         Their results, in the order of `jobs`.
 
     Raises:
+        ConfigError: If there is no worker.
         Exception: The first error of a job, with a note that names it; jobs that have not begun are dropped, those that
             run are waited for.
     """
-    context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
+    found: dict[int, Any] = {}
+    with _shown(console) as (queue, _):
+        for index, outcome in _outcomes(jobs, queue, workers, stop_at_failure=True):
+            found[index] = outcome
+    for index in sorted(found):
+        outcome = found[index]
+        if isinstance(outcome, Failure):
+            outcome.error.add_note(f"in the job {jobs[index].label!r}")
+            raise outcome.error
+    return [found[index] for index in range(len(jobs))]
+
+
+def try_jobs(
+    jobs: Sequence[Job],
+    console: Console,
+    *,
+    workers: int,
+    whole: str,
+    ended: Callable[[int, Any], None] = lambda index, outcome: None,
+) -> list[Any]:
+    """Run jobs in processes of one thread each; one that fails, or whose process dies, does not end the others.
+
+    Args:
+        jobs: What to do; each begins as soon as a worker is free, in order.
+        console: Where progress is shown: a line for each job that runs, and one for all of them.
+        workers: How many run at a time.
+        whole: What to call the line for all of them.
+        ended: Called with the number of a job and its result or `Failure` as soon as it has ended.
+
+    Returns:
+        Their results, in the order of `jobs`; a `Failure` in the place of a job that failed.
+
+    Raises:
+        ConfigError: If there is no worker.
+    """
+    found: dict[int, Any] = {}
+    with _shown(console) as (queue, begin):
+        line = begin(whole)
+        line(0, len(jobs), "")
+        for index, outcome in _outcomes(jobs, queue, workers, stop_at_failure=False):
+            found[index] = outcome
+            queue.put((jobs[index].label, _ENDED, 0, ""))
+            ended(index, outcome)
+            failed = sum(isinstance(one, Failure) for one in found.values())
+            line(len(found), len(jobs), f"{failed} failed" if failed else "")
+    return [found[index] for index in range(len(jobs))]
+
+
+def _outcomes(
+    jobs: Sequence[Job], queue: Queue[Message | None], workers: int, *, stop_at_failure: bool
+) -> Iterator[tuple[int, Any]]:
+    """Yield the number of each job and its result or `Failure`, as they end."""
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    waiting, ended = iter(list(enumerate(jobs))), Queue[tuple[int, Any] | None]()
+    lock, stop = threading.Lock(), threading.Event()
+
+    def take() -> tuple[int, Callable[..., Any], tuple[Any, ...]] | None:
+        with lock:
+            index, job = next(waiting, (0, None))
+        if job is None or stop.is_set():
+            return None
+        return index, _call, (job, Reporter(queue, job.label))
+
+    lanes = [Lane(_begin, take, ended.put) for _ in range(min(workers, len(jobs)))]
+    for lane in lanes:
+        lane.start()
+    try:
+        left = len(lanes)
+        while left:
+            message = ended.get()
+            if message is None:
+                left -= 1
+                continue
+            if stop_at_failure and isinstance(message[1], Failure):
+                stop.set()
+            yield message
+    except BaseException:  # Ctrl-C, or an error where the outcomes go: the workers end with it
+        stop.set()
+        for lane in lanes:
+            lane.interrupt()
+        raise
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[tuple[Queue[Message | None], Callable[[str], AbstractLine]]]:
+    """Show what is put into a queue that other processes can reach."""
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
     manager.start(_follow_parent)
     with manager, progress(console) as begin:
-        queue = manager.Queue()
+        queue: Queue[Message | None] = manager.Queue()
         listener = threading.Thread(target=_listen, args=(queue, begin), daemon=True)
         listener.start()
         try:
-            with ProcessPoolExecutor(workers, context, _begin) as pool:
-                futures = [pool.submit(_call, job, queue) for job in jobs]
-                try:
-                    return _results(jobs, futures)
-                except Exception:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-                except BaseException:  # Ctrl-C, which need not have reached the workers: end them too
-                    for process in list(pool._processes.values()):
-                        process.terminate()
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            yield queue, begin
         finally:
             queue.put(None)
             listener.join()
 
 
-def _results(jobs: Sequence[Job], futures: Sequence[Future[Any]]) -> list[Any]:
-    ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    for job, future in zip(jobs, futures, strict=True):
-        error = future.exception() if future in ended else None
-        if isinstance(error, BrokenProcessPool):
-            raise MLOError("a worker process died, perhaps for lack of memory: use fewer --workers") from error
-        if error is not None:
-            error.add_note(f"in the job {job.label!r}")
-            raise error
-    return [future.result() for future in futures]
-
-
 def _begin() -> None:
-    """Prepare a worker: one thread; Ctrl-C ends it without a traceback, and so does the end of its parent."""
+    """Prepare a worker: one thread, and an end with its parent."""
     torch.set_num_threads(1)
     _follow_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _follow_parent() -> None:
@@ -104,18 +185,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _call(job: Job, queue: Queue[Message | None]) -> Any:
-    return job.function(*job.arguments, partial(_send, queue, job.label))
+def _call(job: Job, reporter: Reporter) -> Any:
+    return job.function(*job.arguments, reporter)
 
 
-def _send(queue: Queue[Message | None], label: str, done: int, total: int, text: str) -> None:
-    queue.put((label, done, total, text))
-
-
-def _listen(queue: Queue[Message | None], begin: Callable[[str], Tick]) -> None:
-    ticks: dict[str, Tick] = {}
+def _listen(queue: Queue[Message | None], begin: Callable[[str], AbstractLine]) -> None:
+    lines: dict[str, AbstractLine] = {}
     while (message := queue.get()) is not None:
         label, done, total, text = message
-        if label not in ticks:
-            ticks[label] = begin(label)
-        ticks[label](done, total, text)
+        if done == _ENDED:
+            for name in [name for name in lines if name == label or name.startswith(f"{label}, ")]:
+                lines.pop(name).end()
+            continue
+        if label not in lines:
+            lines[label] = begin(label)
+        lines[label](done, total, text)

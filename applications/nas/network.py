@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from applications.nas.auxiliary import AuxiliaryHead
+from applications.nas.objective import AbstractObjective, Classification, as_objective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.operations import Identity, operation
 from applications.nas.space.skeleton import CellPlan, plan_cells, small_stem
@@ -20,7 +22,7 @@ class Prediction(NamedTuple):
     """What a network returns.
 
     Attributes:
-        logits: (B, classes).
+        logits: What the objective's head gives: (B, classes) for a classification.
         auxiliary_logits: (B, classes) of the auxiliary head, for the loss only; None without that head and whenever
             the network is not training.
     """
@@ -91,78 +93,44 @@ class EvaluationCell(nn.Module):
         return out
 
 
-class AuxiliaryHead(nn.Module):
-    """A second classifier on a middle cell, whose loss helps to train the lower cells.
-
-    ReLU, 5x5 mean pool to 2x2 pixels, 1x1 convolution to 128 channels, 2x2 convolution to 768, linear.
-
-    Args:
-        channels: Channels of the feature map.
-        classes: Number of classes.
-        stride: Stride of the pool: 3 for maps of 8x8 pixels, 2 for maps of 7x7.
-        norm: Whether a normalisation follows the second convolution, as it does the first.
-
-    Source: "Going Deeper with Convolutions", Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich,
-    2015, for the idea; the form is that of "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019.
-    """
-
-    def __init__(self, channels: int, classes: int, *, stride: int, norm: bool) -> None:
-        """Build the layers."""
-        super().__init__()
-        self.side = 5 + stride
-        self.pool = nn.AvgPool2d(5, stride, count_include_pad=False)
-        layers: list[nn.Module] = [nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU()]
-        layers.append(nn.Conv2d(128, 768, 2, bias=False))
-        if norm:
-            layers.append(nn.BatchNorm2d(768))
-        self.features = nn.Sequential(*layers, nn.ReLU())
-        self.head = nn.Linear(768, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features (B, channels, side, side) to logits (B, classes).
-
-        Raises:
-            ConfigError: The feature map has another size, because the images do.
-        """
-        if tuple(x.shape[2:]) != (self.side, self.side):
-            raise ConfigError(
-                f"auxiliary=True: its head needs {self.side}x{self.side} feature maps, these images give "
-                f"{x.shape[2]}x{x.shape[3]}; use auxiliary=False, other images or other reductions"
-            )
-        features: Tensor = self.features(self.pool(torch.relu(x)))
-        logits: Tensor = self.head(features.flatten(1))
-        return logits
-
-
 class EvaluationNetwork(nn.Module, ABC):
-    """Cells, classifier and auxiliary head behind a stem, which subclasses provide.
+    """Cells, head and auxiliary head behind a stem, which subclasses provide.
 
     Args:
         genotype: The architecture; its cells may have any number of nodes, and outputs of different widths.
         plans: The places of its cells.
-        classes: Number of classes.
+        objective: What the task asks for; a number of classes stands for a classification.
         auxiliary: Makes the auxiliary head from (channels, classes); None for a network without one.
         drop_path: Initial rate of drop path.
+
+    Raises:
+        ConfigError: The rate is out of range, or an auxiliary head is wanted where nothing is classified.
     """
 
     def __init__(
         self,
         genotype: Genotype,
         plans: list[CellPlan],
-        classes: int,
+        objective: AbstractObjective | int,
         *,
         auxiliary: Callable[[int, int], AuxiliaryHead] | None,
         drop_path: float,
     ) -> None:
         """Build all but the stem."""
         super().__init__()
-        if classes < 1:
-            raise ConfigError(f"classes={classes}: must be positive")
+        asked = as_objective(objective)
         self.drop_path = drop_path
         self.cells = nn.ModuleList(EvaluationCell(genotype, plan) for plan in plans)
-        self.head = nn.Linear(plans[-1].outputs, classes)
+        self.head = asked.head(plans[-1].outputs)
         self.auxiliary_cell = 2 * len(plans) // 3
-        self.auxiliary = auxiliary(plans[self.auxiliary_cell].outputs, classes) if auxiliary else None
+        self.auxiliary: AuxiliaryHead | None = None
+        if auxiliary is not None:
+            if not isinstance(asked, Classification):
+                raise ConfigError(
+                    f"auxiliary=True: its head classifies, and {type(asked).__name__} is no classification; "
+                    "use auxiliary=False (--no-auxiliary)"
+                )
+            self.auxiliary = auxiliary(plans[self.auxiliary_cell].outputs, asked.classes)
 
     @property
     def drop_path(self) -> float:
@@ -180,7 +148,7 @@ class EvaluationNetwork(nn.Module, ABC):
         """Map images (B, in_channels, H, W) to the two inputs of the first cell, older first."""
 
     def forward(self, x: Tensor) -> Prediction:
-        """Classify images (B, in_channels, H, W).
+        """Predict from images (B, in_channels, H, W).
 
         Raises:
             ConfigError: The images do not have a size that the reductions, or the auxiliary head, can work with.
@@ -191,7 +159,7 @@ class EvaluationNetwork(nn.Module, ABC):
             older, newer = newer, cell(older, newer, self.drop_path)
             if index == self.auxiliary_cell and self.auxiliary is not None and self.training:
                 auxiliary_logits = self.auxiliary(newer)
-        logits: Tensor = self.head(newer.mean(dim=(2, 3)))
+        logits: Tensor = self.head(newer)
         return Prediction(logits, auxiliary_logits)
 
 
@@ -202,7 +170,8 @@ class Network(EvaluationNetwork):
         genotype: The architecture.
         channels: Channels of a node of the first cell.
         layers: Number of cells.
-        classes: Number of classes.
+        objective: What the task asks for; a number of classes stands for a classification.
+        stem_multiplier: Channels of the stem, as a multiple of `channels`.
         auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; with the usual two reductions up to
             there it needs images of 32x32.
         drop_path: Rate of drop path, in [0, 1); an attribute of the same name can be set anew before each epoch.
@@ -220,22 +189,23 @@ class Network(EvaluationNetwork):
         genotype: Genotype,
         channels: int,
         layers: int,
-        classes: int,
+        objective: AbstractObjective | int,
         *,
+        stem_multiplier: int = 3,
         auxiliary: bool = False,
         drop_path: float = 0.0,
         in_channels: int = 3,
         reductions: tuple[int, ...] | None = None,
     ) -> None:
         """Plan the cells, build them, and put the stem before them."""
-        width = 3 * channels
+        width = stem_multiplier * channels
         multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
         plans = plan_cells((width, width), channels, layers, multipliers=multipliers, reductions=reductions)
         head = partial(AuxiliaryHead, stride=3, norm=True) if auxiliary else None
-        super().__init__(genotype, plans, classes, auxiliary=head, drop_path=drop_path)
+        super().__init__(genotype, plans, objective, auxiliary=head, drop_path=drop_path)
         self.stem = small_stem(in_channels, width)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, in_channels, H, W) to one state (B, 3 * channels, H, W), twice."""
+        """Map images (B, in_channels, H, W) to one state (B, stem_multiplier * channels, H, W), twice."""
         state: Tensor = self.stem(x)
         return state, state

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
-from mlo import ConfigError
+from mlo import ConfigError, DataError
 
 
 class AbstractObjective(ABC):
@@ -20,6 +20,10 @@ class AbstractObjective(ABC):
     @abstractmethod
     def metric(self) -> str:
         """Name of the number that reports give, with its unit; smaller is better."""
+
+    @abstractmethod
+    def check(self, targets: Tensor) -> None:
+        """Refuse targets that it cannot be asked of, (N, ...); raises DataError."""
 
     @abstractmethod
     def head(self, channels: int) -> nn.Module:
@@ -70,6 +74,14 @@ class Classification(AbstractObjective):
         """The metric's name."""
         return "error %"
 
+    def check(self, targets: Tensor) -> None:
+        """Take labels (N,) int64 from 0 to classes - 1."""
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            raise DataError(f"labels {_form(targets)} are no classes: give (N,) int64, or another objective")
+        if not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
+            worst = int(targets.max()) if int(targets.min()) >= 0 else int(targets.min())
+            raise DataError(f"label {worst} but {self.classes} classes: name every class")
+
     def head(self, channels: int) -> nn.Module:
         """Mean over all pixels, then a linear layer."""
         return PooledLinear(channels, self.classes)
@@ -107,17 +119,24 @@ class Regression(AbstractObjective):
         """The metric's name."""
         return "RMSE"
 
+    def check(self, targets: Tensor) -> None:
+        """Take floating point targets (N, outputs), or (N,) for one output."""
+        fits = targets.shape[1:] == (self.outputs,) or (targets.ndim == 1 and self.outputs == 1)
+        if not (fits and targets.is_floating_point()):
+            form = f"give floating point (N, {self.outputs}), or change outputs"
+            raise DataError(f"labels {_form(targets)} for {self.outputs} outputs: {form}")
+
     def head(self, channels: int) -> nn.Module:
         """Mean over all pixels, then a linear layer."""
         return PooledLinear(channels, self.outputs)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of (B, outputs) and (B, outputs)."""
-        return mse_loss(prediction, target)
+        """Mean squared error of (B, outputs) and the same, or (B,) for one output."""
+        return mse_loss(prediction, target.reshape_as(prediction))
 
     def penalty(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Mean squared error of each example."""
-        return (prediction - target).double().square().flatten(1).mean(dim=1)
+        return (prediction - target.reshape_as(prediction)).double().square().mean(dim=1)
 
     def score(self, penalty: float) -> float:
         """Root of the mean."""
@@ -160,13 +179,19 @@ class DensePrediction(AbstractObjective):
         """The metric's name."""
         return "RMSE"
 
+    def check(self, targets: Tensor) -> None:
+        """Take floating point targets (N, outputs, *size)."""
+        if targets.shape[1:] != (self.outputs, *self.size) or not targets.is_floating_point():
+            form = f"(N, {self.outputs}, {self.size[0]}, {self.size[1]})"
+            raise DataError(f"labels {_form(targets)} for dense prediction: give floating point {form}")
+
     def head(self, channels: int) -> nn.Module:
         """A linear map of each place, enlarged to the target's size."""
         return Upsampled(channels, self.outputs, self.size)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Mean squared error of (B, outputs, *size) and the same."""
-        return mse_loss(prediction, target)
+        return mse_loss(prediction, target.reshape_as(prediction))
 
     def penalty(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Mean squared error of each example."""
@@ -175,6 +200,10 @@ class DensePrediction(AbstractObjective):
     def score(self, penalty: float) -> float:
         """Root of the mean."""
         return math.sqrt(penalty)
+
+
+def _form(targets: Tensor) -> str:
+    return f"of shape {tuple(targets.shape)} and type {str(targets.dtype).removeprefix('torch.')}"
 
 
 def as_objective(objective: AbstractObjective | int) -> AbstractObjective:

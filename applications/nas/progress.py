@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,8 +20,20 @@ def silent(done: int, total: int, text: str) -> None:
     """Show nothing."""
 
 
+class AbstractLine(ABC):
+    """The progress of one piece of work: a `Tick` that can be taken off the screen."""
+
+    @abstractmethod
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Show how far it is."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Make room for others; what a log shows stays."""
+
+
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[str], Tick]]:
+def progress(console: Console) -> Iterator[Callable[[str], AbstractLine]]:
     """Show the progress of several pieces of work.
 
     Args:
@@ -43,7 +56,7 @@ def progress(console: Console) -> Iterator[Callable[[str], Tick]]:
         yield lambda label: _Bar(bars, bars.add_task(label, total=None, text=""))
 
 
-class _Bar:
+class _Bar(AbstractLine):
     """One line of a `rich` display."""
 
     def __init__(self, bars: Progress, task: TaskID) -> None:
@@ -52,8 +65,11 @@ class _Bar:
     def __call__(self, done: int, total: int, text: str) -> None:
         self._bars.update(self._task, completed=done, total=total, text=text)
 
+    def end(self) -> None:
+        self._bars.update(self._task, visible=False)
 
-class _PlainLines:
+
+class _PlainLines(AbstractLine):
     """A line at the start of each fifth of the work, for logs."""
 
     def __init__(self, console: Console, label: str) -> None:
@@ -68,3 +84,6 @@ class _PlainLines:
             left = f", {spent / done * (total - done):.0f} s left" if done else ""
             line = f"{self._label}: {done}/{total}{left}{'; ' + text if text else ''}"
             self._console.print(line, highlight=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Nothing: a log has no bars."""

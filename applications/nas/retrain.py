@@ -1,4 +1,4 @@
-"""Train a found architecture from scratch and test it: the only judgement of a search."""
+"""Train an architecture from scratch and test it: the only judgement of a search."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from applications.nas.data import Batches, Images, Task
-from applications.nas.network import Network, Prediction
+from applications.nas.build import build_network, check_fit, measure_on
+from applications.nas.data import Task
+from applications.nas.evaluation import score
+from applications.nas.fit import fit
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
-from mlo import DivergenceError
+from applications.nas.weights_file import save_weights
+
+__all__ = ["Training", "check_fit", "retrain", "retrain_seeds", "retrain_task"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class Training:
     Attributes:
         task: Name of the task.
         seed: Of initial values, batch order and drop path.
-        error: Test error in percent, after the last epoch.
+        error: The task's metric on the test part after the last epoch: for a classification the error in percent.
         parameters: Weights of the network, without the auxiliary head, as papers count them.
         seconds: Wall time.
         tested: Number of test images.
+        metric: Name of the metric.
+        top5: Top-5 error in percent; None unless there are more than five classes.
+        multiply_adds: Of one image, in convolutions and linear layers; None if they were not counted.
     """
 
     task: str
@@ -39,23 +44,21 @@ class Training:
     parameters: int
     seconds: float
     tested: int
+    metric: str = "error %"
+    top5: float | None = None
+    multiply_adds: int | None = None
 
 
 def retrain(
-    genotype: Genotype,
-    task: Task,
-    settings: RetrainSettings,
-    seed: int,
-    folder: Path,
-    tick: Tick = silent,
+    genotype: Genotype | None, task: Task, settings: RetrainSettings, seed: int, folder: Path, tick: Tick = silent
 ) -> Training:
     """Train one network from scratch on a task's train and valid parts, and test it once.
 
-    Writes `TASK-SEED.csv` (loss and learning rate by epoch) and `TASK-SEED.pt` (the weights, a state dict that loads
-    with `torch.load(..., weights_only=True)`).
+    Writes `TASK-SEED.csv` (learning rate, loss and training error by epoch) and `TASK-SEED.pt` (the weights that were
+    tested, a state dict that loads with `torch.load(..., weights_only=True)`).
 
     Args:
-        genotype: The architecture.
+        genotype: The architecture; None for a network of torchvision, which the settings name.
         task: What to learn.
         settings: How.
         seed: Of initial values, batch order and drop path.
@@ -63,46 +66,46 @@ def retrain(
         tick: Told how far it is.
 
     Raises:
-        ConfigError: If the network does not fit the images.
+        ConfigError: If the network does not fit the images or the task.
         DivergenceError: If the loss is not finite.
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 3.2.
     """
     started = time.monotonic()
-    with torch.random.fork_rng():
+    cost = measure_on(genotype, task, settings)
+    device = choose_device(settings.device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # initial values and drop path; the batches have a generator of their own
-        network = _network(genotype, task, settings).to(choose_device(settings.device))
+        network = build_network(genotype, task, settings).to(device)
         with MetricsFile(folder / f"{task.name}-{seed}.csv") as metrics:
-            _fit(network, task, settings, seed, metrics, tick)
-    on_cpu = {name: value.cpu() for name, value in network.state_dict().items()}
-    torch.save(on_cpu, folder / f"{task.name}-{seed}.pt")
-    named = network.named_parameters()
-    parameters = sum(value.numel() for name, value in named if not name.startswith("auxiliary"))
-    error = test_error(network, task)
-    return Training(task.name, seed, error, parameters, time.monotonic() - started, len(task.test))
+            trained = fit(network, task, settings, seed, metrics, tick)
+    save_weights(trained, folder / f"{task.name}-{seed}.pt")
+    found = score(trained, task)
+    return Training(
+        task=task.name,
+        seed=seed,
+        error=found.error,
+        parameters=cost.parameters,
+        seconds=time.monotonic() - started,
+        tested=len(task.test),
+        metric=task.objective.metric,
+        top5=found.top5,
+        multiply_adds=cost.multiply_adds,
+    )
 
 
-def retrain_seeds(
-    genotype: Genotype,
-    data: Data,
-    split_seed: int,
-    task_name: str,
-    settings: RetrainSettings,
-    folder: Path,
-    tick: Tick = silent,
+def retrain_task(
+    genotype: Genotype | None, task: Task, settings: RetrainSettings, folder: Path, tick: Tick = silent
 ) -> tuple[Training, ...]:
     """Train one network for each seed of the settings on one task.
 
     Args:
-        genotype: The architecture.
-        data: Where the task comes from.
-        split_seed: The seed that the search split the data by, so that its test part stays unseen.
-        task_name: Which task.
-        settings: How to train.
+        genotype: The architecture; None for a network of torchvision, which the settings name.
+        task: What to learn.
+        settings: How.
         folder: Where the files go.
         tick: Told how far it is, over all seeds.
     """
-    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout), task_name)
     found = []
     for index, seed in enumerate(settings.seeds):
 
@@ -113,85 +116,25 @@ def retrain_seeds(
     return tuple(found)
 
 
-def test_error(network: nn.Module, task: Task) -> float:
-    """Return the error on the test part in percent, with running statistics in BatchNorm.
+def retrain_seeds(
+    genotype: Genotype | None,
+    data: Data,
+    split_seed: int,
+    task_name: str,
+    settings: RetrainSettings,
+    folder: Path,
+    tick: Tick = silent,
+) -> tuple[Training, ...]:
+    """Load one task, and train one network for each seed of the settings on it.
 
-    Raises:
-        DivergenceError: If an output is not finite.
+    Args:
+        genotype: The architecture; None for a network of torchvision, which the settings name.
+        data: Where the task comes from.
+        split_seed: The seed that the search split the data by, so that its test part stays unseen.
+        task_name: Which task.
+        settings: How to train.
+        folder: Where the files go.
+        tick: Told how far it is, over all seeds.
     """
-    network.eval()
-    wrong = 0
-    images, size = task.test.to(_device(network)), min(256, len(task.test))
-    with torch.no_grad():
-        for x, y in Batches(images, size=size, seed=0, mean=task.mean, std=task.std, shuffle=False):
-            logits = network(x).logits
-            if not bool(torch.isfinite(logits).all()):
-                raise DivergenceError(f"task {task.name!r}: outputs are not finite in the test: lower weights.lr")
-            wrong += int((logits.argmax(dim=1) != y).sum())
-    return 100.0 * wrong / len(task.test)
-
-
-def check_fit(genotype: Genotype, task: Task, settings: RetrainSettings) -> None:
-    """Refuse, before anything is trained, images that the network cannot take.
-
-    Raises:
-        ConfigError: The message says which setting does not go with which size.
-    """
-    with torch.device("meta"), torch.no_grad():  # shapes alone, no numbers
-        _network(genotype, task, settings)(torch.zeros(2, *task.train.shape))
-
-
-def _network(genotype: Genotype, task: Task, settings: RetrainSettings) -> Network:
-    return Network(
-        genotype,
-        settings.channels,
-        settings.layers,
-        len(task.classes),
-        auxiliary=settings.auxiliary,
-        drop_path=0.0,
-        in_channels=task.train.shape[0],
-    )
-
-
-def _fit(network: Network, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick) -> None:
-    """SGD with momentum and a cosine schedule by epoch."""
-    both = _joined(task.train, task.valid).to(_device(network))
-    size = min(settings.batch, len(both))
-    single = len(both) % size == 1  # one image alone has no batch statistics
-    batches = Batches(both, size=size, seed=seed, mean=task.mean, std=task.std, augment=task.augment, drop_last=single)
-    how, images = settings.weights, len(both) - single
-    optimizer = torch.optim.SGD(network.parameters(), how.lr, momentum=how.momentum, weight_decay=how.decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, eta_min=how.min_lr)
-    network.train()
-    tick(0, settings.epochs, "")
-    for epoch in range(settings.epochs):
-        network.drop_path = settings.drop_path * epoch / settings.epochs
-        total = 0.0
-        for x, y in batches:
-            loss = _loss(network(x), y, settings.auxiliary_weight)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), how.clip)
-            optimizer.step()
-            total += float(loss.detach()) * len(y)
-        if not total < float("inf"):
-            where = f"task {task.name!r}, seed {seed}, epoch {epoch + 1}"
-            raise DivergenceError(f"retraining diverged ({where}): lower weights.lr or weights.clip")
-        metrics.write({"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0]), "loss": total / images})
-        schedule.step()
-        tick(epoch + 1, settings.epochs, f"loss {total / images:.3f}")
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
-
-
-def _loss(prediction: Prediction, y: Tensor, auxiliary_weight: float) -> Tensor:
-    loss = cross_entropy(prediction.logits, y)
-    if prediction.auxiliary_logits is not None:
-        loss = loss + auxiliary_weight * cross_entropy(prediction.auxiliary_logits, y)
-    return loss
-
-
-def _joined(first: Images, second: Images) -> Images:
-    return Images(torch.cat([first.pixels, second.pixels]), torch.cat([first.labels, second.labels]))
+    task = choose_task(load_tasks(data, split_seed, cutout=settings.cutout, retraining=True), task_name)
+    return retrain_task(genotype, task, settings, folder, tick)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 
-from applications.nas.data import Task
+from applications.nas.data import Task, split_records
+from applications.nas.draw import sketch_graph, write_sketch
 from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
-from applications.nas.run_folder import MetricsFile, write_config, write_text
-from applications.nas.search_record import Found, Record, write_outcome
+from applications.nas.run_folder import RunLog, write_config, write_json, write_text
+from applications.nas.search_record import Epoch, Record, write_outcome
 from applications.nas.search_stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
+from applications.nas.search_words import strength_label
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
@@ -55,20 +57,28 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
         MLOError: If the settings, the data or the numbers do not allow it; what was measured until then is in the
             folder.
     """
-    settings = replace(settings, data=located(settings.data)).resolved()
+    settings = complete(settings)
     tasks = chosen_tasks(settings)
     course = begin(settings, tasks)
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
+    write_json(folder / "splits.json", split_records(tasks))
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
+    strength = strength_label(settings.formulation, settings.weights.lr)
+    write_sketch(folder, sketch_graph(first.graph, strength=strength))
     started = time.monotonic()
-    with MetricsFile(folder / "metrics.csv", metric_columns(first.graph)) as metrics:
-        record = Record(folder, metrics, tick, course.total_steps, Alarms(settings.watch))
+    with RunLog(folder, metric_columns(first.graph)) as log:
+        record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
         found = _run(course, first, record)
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
     write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds)
     return outcome
+
+
+def complete(settings: SearchSettings) -> SearchSettings:
+    """Return the settings as a run folder keeps them: absolute paths, and nothing left to the method."""
+    return replace(settings, data=located(settings.data)).resolved()
 
 
 def chosen_tasks(settings: SearchSettings, loaded: tuple[Task, ...] | None = None) -> tuple[Task, ...]:
@@ -117,11 +127,11 @@ def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_st
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
 
 
-def _run(course: Course, prepared: Prepared, record: Record) -> Found:
+def _run(course: Course, prepared: Prepared, record: Record) -> Epoch:
     """Run all stages; each begins anew, in the space that the one before has left."""
     method, stages = course.settings.method, course.settings.stages()
-    last = run_stage(course, prepared, record)[-1]
+    last = run_stage(course, prepared, record)
     for number, stage in enumerate(stages[1:], start=1):
         prepared = prepare(course, number, method.narrow(last.variables, prepared.space, stage.operations))
-        last = run_stage(course, prepared, record)[-1]
-    return Found(last.genotype, last.variables, prepared.space, last.place)
+        last = run_stage(course, prepared, record)
+    return last

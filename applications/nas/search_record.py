@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 import mlo
-from applications.nas.draw import draw_genotype
 from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
-from applications.nas.plots import draw_alphas, draw_curves
 from applications.nas.progress import Tick
-from applications.nas.run_folder import GENOTYPE, RESULTS, MetricsFile, write_json, write_text
+from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
+from applications.nas.search_pages import draw_search, explain_search
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
+from applications.nas.space.mixture import named_weights
 from applications.nas.watch import Alarms, Sight, write_epochs, write_warnings
 
 log = logging.getLogger("mlo.nas")
@@ -32,35 +32,20 @@ class Epoch:
     Attributes:
         place: Which epoch of which stage.
         variables: The architecture variables, on the CPU.
+        strengths: What edges and operations are ranked by, (edges, operations) by type of cell.
+        space: What the edges hold.
         genotype: The cell that they give.
-        space: What edges may hold.
         frozen: Whether the architecture rested.
         sight: What was measured.
     """
 
     place: Progress
     variables: dict[str, Tensor]
-    genotype: Genotype
+    strengths: dict[str, Tensor]
     space: CellSpace
-    frozen: bool = False
-    sight: Sight = Sight()
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search has found.
-
-    Attributes:
-        genotype: The cell.
-        variables: The architecture variables at the end.
-        space: What edges held in the last stage.
-        place: Where it ended.
-    """
-
     genotype: Genotype
-    variables: dict[str, Tensor]
-    space: CellSpace
-    place: Progress
+    frozen: bool
+    sight: Sight
 
 
 class Record:
@@ -69,15 +54,15 @@ class Record:
     Attributes:
         steps: Outer steps made.
         gradients: Gradients of one task's loss taken.
-        alarms: Signs of collapse.
+        folder: Of the run.
     """
 
-    def __init__(self, folder: Path, metrics: MetricsFile, tick: Tick, total: int, alarms: Alarms) -> None:
+    def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int, alarms: Alarms) -> None:
         """Tell the progress bar how long it will be."""
-        self.alarms = alarms
-        self.steps, self.gradients, self.metrics = 0, 0, metrics
-        self._folder, self._tick, self._total = folder, tick, total
-        self._history: list[dict[str, object]] = []
+        self.steps, self.gradients = 0, 0
+        self._said: list[str] = []
+        self.folder, self._alarms = folder, alarms
+        self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
         tick(0, total, "")
 
     def step(self, report: mlo.Report, place: Progress, lr: float, cost: int) -> None:
@@ -87,41 +72,40 @@ class Record:
         row = {"step": float(self.steps), "stage": place.stage + 1.0, "epoch": place.epoch + 1.0, "lr": lr}
         row |= {f"loss/{name}": value for name, value in report.losses.items()}
         row |= {f"gradient/{name}": value for name, value in report.norms.items()}
-        self.metrics.write(row)
+        self._log.write(row)
         loss = report.losses.get(ARCHITECTURE)
         text = "warm-up of the weights" if loss is None else f"validation loss {loss:.3f}"
         self._tick(self.steps, self._total, text)
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Write an epoch down."""
-        stage, number = epoch.place.stage + 1, epoch.place.epoch + 1
+        named = named_weights(epoch.strengths, epoch.space.choices)
+        number, stage = epoch.place.epoch + 1, epoch.place.stage + 1
         if not epoch.frozen:
-            self.alarms.look(stage, number, epoch.genotype.normal, epoch.space, epoch.sight.eigenvalue)
-        self._history.append(
-            {
-                "stage": stage,
-                "epoch": number,
-                "skips": skip_counts(epoch.genotype),
-                "gap": epoch.sight.gap,
-                "eigenvalue": epoch.sight.eigenvalue,
-                "cell": str(epoch.genotype),
-                "genotype": epoch.genotype.to_plain(),
-                "alphas": {name: table.tolist() for name, table in epoch.variables.items()},
-            }
+            self._alarms.look(stage, number, epoch.genotype.normal, epoch.space, epoch.sight.eigenvalue)
+        self._history.add(
+            number,
+            epoch.genotype,
+            stage=stage,
+            alphas=epoch.variables,
+            weights=named,
+            gap=epoch.sight.gap,
+            eigenvalue=epoch.sight.eigenvalue,
         )
-        write_json(self._folder / "genotypes.json", self._history)
-        write_epochs(self._folder, self._history)
-        write_warnings(self._folder, self.alarms.all)
+        self._log.write_tables(self.steps, epoch.variables)
+        write_epochs(self.folder, self._history.snapshots)
+        write_warnings(self.folder, self._alarms.all)
 
     def stop(self, place: Progress, reason: str) -> None:
         """Say that a method has ended its stage."""
-        log.warning("stage %d ends after epoch %d: %s", place.stage + 1, place.epoch + 1, reason)
+        text = f"stage {place.stage + 1} ends after epoch {place.epoch + 1}: {reason}"
+        log.warning("%s", text)
+        self._said.append(text)
 
-
-def skip_counts(genotype: Genotype) -> dict[str, int]:
-    """Return the skip connections of each type of cell."""
-    cells = {"normal": genotype.normal, "reduction": genotype.reduction}
-    return {name: sum(edge.operation == "skip_connect" for edge in cell.edges) for name, cell in cells.items()}
+    @property
+    def warnings(self) -> list[str]:
+        """What the reader should know before believing the outcome."""
+        return [*self._said, *(f"{alarm.told}." for alarm in self._alarms.standing)]
 
 
 def method_title(settings: SearchSettings) -> str:
@@ -142,11 +126,10 @@ def formulation_name(settings: SearchSettings) -> str:
 
 
 def write_outcome(
-    folder: Path, settings: SearchSettings, tasks: Sequence[str], found: Found, record: Record, seconds: float
+    folder: Path, settings: SearchSettings, tasks: Sequence[str], found: Epoch, record: Record, seconds: float
 ) -> None:
-    """Write the cell, its cost and the pictures."""
-    # The cell before its pictures, so that a disk that is full loses no search.
-    write_json(folder / "alphas.json", {name: table.tolist() for name, table in found.variables.items()})
+    """Write the cell, its cost, the pictures and the pages."""
+    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
     results = {
         "kind": "search",
         "method": method_title(settings),
@@ -156,63 +139,13 @@ def write_outcome(
         "steps": record.steps,
         "gradients": record.gradients,
         "seconds": seconds,
-        "device": torch.cuda.get_device_name() if settings.device != "cpu" and torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "devices": 1,
-        "skips": skip_counts(found.genotype),
+        "skips": count_skips(found.genotype),
     }
+    # The cell before its pictures, so that a disk that is full loses no search.
+    write_json(folder / "alphas.json", {name: table.tolist() for name, table in found.variables.items()})
     write_json(folder / RESULTS, results)
     write_text(folder / GENOTYPE, found.genotype.to_json())
-    _draw(folder, settings, found, record)
-    write_text(folder / "README.md", _explain(settings, tasks, found, record, seconds))
-
-
-def _draw(folder: Path, settings: SearchSettings, found: Found, record: Record) -> None:
-    space = found.space
-    labels = [f"{source} to {node}" for node, source in space.rows]
-    weights = settings.method.strengths(found.variables, space, found.place)
-    if space.kept is None:
-        draw_alphas(weights, space.primitives, labels, folder / "alphas")
-    draw_genotype(found.genotype, folder / "cell")
-    columns = list(record.metrics.columns)
-    losses = [column for column in columns if column.startswith("loss/")]
-    norms = [column for column in columns if column.startswith("gradient/")]
-    draw_curves(record.metrics.rows, {"loss": losses, "norm of the gradient": norms}, folder / "curves")
-
-
-def _explain(settings: SearchSettings, tasks: Sequence[str], found: Found, record: Record, seconds: float) -> str:
-    form = settings.formulation
-    kind = f"{method_title(settings)}, {formulation_name(settings)}"
-    if isinstance(form, Interleaving):
-        c = 2 * settings.weights.lr * form.weight
-        strength = f"c = 2 lr lambda = {c:g} and rho = c / (1 + c) = {c / (1 + c):.3g} at the start"
-        kind += f", {form.rounds} rounds, lambda {form.weight:g}, {strength} ({form.form})"
-    lines = [
-        "# An architecture search",
-        "",
-        f"{kind}; tasks {', '.join(tasks)}; seed {settings.seed}.",
-        f"{record.steps} steps, {record.gradients} gradients of one task's loss, {seconds:.0f} s.",
-        "",
-        *[f"**Warning:** {alarm.told}.\n" for alarm in record.alarms.standing],
-        "```",
-        str(found.genotype),
-        "```",
-        "",
-        "![the cell](cell.svg)",
-        "",
-        "| file | what it is |",
-        "|---|---|",
-        "| config.json | every setting; `mlo-nas search --config config.json` repeats the search |",
-        "| environment.json | versions and hardware |",
-        "| graph.mmd | the problem graph, in Mermaid |",
-        "| metrics.csv | losses, gradient norms and learning rate of each step |",
-        "| genotypes.json | the cell and the architecture variables after each epoch, and how many skips |",
-        "| epochs.csv | skips, discretization gap and largest eigenvalue of the Hessian (if measured) by epoch |",
-        "| warnings.json | signs that the search was collapsing, and from when to when |",
-        "| alphas.json, alphas.svg | the architecture variables, and their mixing weights |",
-        "| genotype.json, cell.svg | the cell that was found |",
-        "| curves.svg | the losses and gradient norms of metrics.csv |",
-        "| results.json | what the search took: steps, gradients, seconds |",
-        "",
-        "Each picture is there as PNG too.",
-    ]
-    return "\n".join(lines) + "\n"
+    _, notes = draw_search(folder)
+    explain_search(folder, tasks, [*record.warnings, *notes])

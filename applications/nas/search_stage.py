@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 import mlo
-from applications.nas.data import Batches, Images, Task
+from applications.nas.checkpoint import write_checkpoint
+from applications.nas.data import AbstractBatches, Part, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
     Clock,
@@ -41,7 +42,7 @@ class Course:
 
     settings: SearchSettings
     tasks: tuple[Task, ...]
-    streams: tuple[tuple[Batches, Batches], ...]
+    streams: tuple[tuple[AbstractBatches, AbstractBatches], ...]
     device: torch.device
     generator: torch.Generator
     watch: Watch
@@ -57,14 +58,13 @@ class Course:
         return self.epoch_steps * sum(stage.epochs for stage in self.settings.stages())
 
 
-def make_streams(settings: SearchSettings, task: Task, index: int, device: torch.device) -> tuple[Batches, Batches]:
+def make_streams(
+    settings: SearchSettings, task: Task, index: int, device: torch.device
+) -> tuple[AbstractBatches, AbstractBatches]:
     """Return training and validation batches of a task; their order depends on seed and place of the task alone."""
     base = _seed(settings, index)
     size = settings.batches[index] if settings.batches else settings.batch
-    return (
-        _batches(task, task.train.to(device), size, base + 1),
-        _batches(task, task.valid.to(device), size, base + 2),
-    )
+    return _batches(task, "train", size, base + 1, device), _batches(task, "valid", size, base + 2, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def metric_columns(graph: mlo.ProblemGraph) -> list[str]:
     return ["step", "stage", "epoch", "lr", *kinds]
 
 
-def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]:
+def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
     """Run one stage.
 
     Args:
@@ -114,11 +114,10 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]
         record: Where steps and epochs are written down.
 
     Returns:
-        Its epochs.
+        Its last epoch.
     """
-    settings, stage, space = course.settings, prepared.stage, prepared.space
+    settings, stage = course.settings, prepared.stage
     engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
-    epochs: list[Epoch] = []
     moved = []
     for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
         prepared.clock.now = place
@@ -126,18 +125,24 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> list[Epoch]
             settings.method.begin_epoch(learner.network, place)
         frozen = place.epoch < stage.warm_up
         _run_epoch(course, engine, place, frozen, record)
-        variables = engine.values[ARCHITECTURE]
-        genotype = settings.method.derive(variables, space, place)
-        sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
-        found = {name: table.cpu() for name, table in variables.items()}
-        epochs.append(Epoch(place, found, genotype, space, frozen, sight))
-        record.end_epoch(epochs[-1])
-        moved += [] if frozen else [genotype]
+        last = _look(course, engine, prepared, place, frozen)
+        record.end_epoch(last)
+        write_checkpoint(record.folder, engine, place)
+        moved += [] if frozen else [last.genotype]
         reason = settings.method.stop(moved) if moved else None
         if reason is not None:
             record.stop(place, reason)
             break
-    return epochs
+    return last
+
+
+def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progress, frozen: bool) -> Epoch:
+    """Return what stands at the end of an epoch."""
+    method, space = course.settings.method, prepared.space
+    variables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    genotype, strengths = method.derive(variables, space, place), method.strengths(variables, space, place)
+    sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
+    return Epoch(place, variables, strengths, space, genotype, frozen, sight)
 
 
 def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: Record) -> None:
@@ -180,13 +185,6 @@ def _check_fit(network: Supernet, task: Task) -> None:
         shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
 
 
-def _batches(task: Task, images: Images, size: int, seed: int) -> Batches:
-    return Batches(
-        images,
-        size=size,
-        seed=seed,
-        mean=task.mean,
-        std=task.std,
-        augment=task.augment,
-        drop_last=len(images) % size == 1,  # one image alone has no batch statistics
-    )
+def _batches(task: Task, part: Part, size: int, seed: int, device: torch.device) -> AbstractBatches:
+    single = len(task.part(part)) % size == 1  # one image alone has no batch statistics
+    return task.stream(part, size=size, seed=seed, device=device, training=True, drop_last=single)

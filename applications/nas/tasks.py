@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
-from applications.nas.data import Augment, Task, cifar_task, digits_tasks, image_folder_task
-from applications.nas.settings import CifarData, Data, Device, DigitsData, FolderData
+from applications.nas.data import (
+    Augment,
+    FileAugment,
+    Task,
+    cifar_task,
+    digits_tasks,
+    image_folder_task,
+    imagenet_task,
+    large_folder_task,
+    mnist_task,
+)
+from applications.nas.settings import (
+    CifarData,
+    Data,
+    Device,
+    DigitsData,
+    FashionData,
+    FolderData,
+    ImageNetData,
+)
 from mlo import ConfigError
 
+JITTER = (0.4, 0.4, 0.4, 0.2)
+"""How far a retraining on image files changes brightness, contrast, saturation and hue, as in DARTS."""
 
-def load_tasks(data: Data, seed: int, *, cutout: int = 0) -> tuple[Task, ...]:
+
+def load_tasks(data: Data, seed: int, *, cutout: int = 0, retraining: bool = False) -> tuple[Task, ...]:
     """Load the tasks of a search or a retraining.
 
     Args:
         data: Which.
         seed: Of the splits.
-        cutout: Side of the square cut out of training images; 0 for none.
+        cutout: Side of the square cut out of training images; 0 for none. Digits have no augmentation at all.
+        retraining: Whether training images that are decoded when needed change in color, too, which those of a search
+            do not.
 
     Returns:
         The tasks in the order in which they are interleaved; names are unique.
@@ -27,32 +51,89 @@ def load_tasks(data: Data, seed: int, *, cutout: int = 0) -> tuple[Task, ...]:
         DataError: If something is missing or broken; the message names it.
     """
     augment = Augment(cutout=cutout)
-    if isinstance(data, DigitsData):
-        return digits_tasks(seed)
-    if isinstance(data, CifarData):
-        tasks: list[Task] = [
-            cifar_task(data.root, classes=c, download=data.download, seed=seed, subset=data.subset, augment=augment)
-            for c in data.classes
-        ]
-    else:
-        tasks = [_folder(data, index, seed, augment) for index in range(len(data.roots))]
+    file_augment = FileAugment(jitter=JITTER if retraining else (0.0, 0.0, 0.0, 0.0), cutout=cutout)
+    match data:
+        case DigitsData():
+            tasks = digits_tasks(seed, data.tasks)
+        case CifarData():
+            tasks = tuple(_cifar(data, classes, seed, augment) for classes in data.classes)
+        case FashionData():
+            tasks = tuple(_mnist(data, kind, seed, cutout) for kind in data.sets)
+        case ImageNetData():
+            tasks = (_imagenet(data, seed, file_augment),)
+        case FolderData():
+            tasks = tuple(_folder(data, index, seed, augment, file_augment) for index in range(len(data.roots)))
     if not tasks:
         raise ConfigError("data: no task is named: give --data.roots FOLDER ... (or --data.classes for CIFAR)")
-    return tuple(tasks)
+    return tasks
 
 
-def _folder(data: FolderData, index: int, seed: int, augment: Augment) -> Task:
+def _cifar(data: CifarData, classes: Literal[10, 100], seed: int, augment: Augment) -> Task:
+    return cifar_task(
+        data.root,
+        classes=classes,
+        download=data.download,
+        seed=seed,
+        split=data.split,
+        subset=data.subset,
+        statistics=data.statistics,
+        augment=augment,
+    )
+
+
+def _mnist(data: FashionData, kind: Literal["fashion", "mnist"], seed: int, cutout: int) -> Task:
+    return mnist_task(
+        data.root,
+        kind=kind,
+        download=data.download,
+        seed=seed,
+        split=data.split,
+        subset=data.subset,
+        cutout=cutout,
+    )
+
+
+def _imagenet(data: ImageNetData, seed: int, augment: FileAugment) -> Task:
+    return imagenet_task(
+        data.root,
+        seed=seed,
+        side=data.side,
+        train_share=data.train_share,
+        valid_share=data.valid_share,
+        augment=augment,
+        workers=data.workers,
+    )
+
+
+def _folder(data: FolderData, index: int, seed: int, augment: Augment, file_augment: FileAugment) -> Task:
     root = data.roots[index]
     names = [path.resolve().name for path in data.roots]
     name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
-    return image_folder_task(root, name=name, side=data.side, seed=seed, subset=data.subset, augment=augment)
+    if not data.lazy or data.side is None:
+        return image_folder_task(
+            root, name=name, side=data.side, seed=seed, split=data.split, subset=data.subset, augment=augment
+        )
+    return large_folder_task(
+        root,
+        name=name,
+        side=data.side,
+        seed=seed,
+        split=data.split,
+        subset=data.subset,
+        augment=file_augment,
+        workers=data.workers,
+    )
 
 
 def located(data: Data) -> Data:
     """Return the same data with absolute paths, so that they are found from any folder."""
-    if isinstance(data, FolderData):
-        return replace(data, roots=tuple(root.absolute() for root in data.roots))
-    return replace(data, root=data.root.absolute()) if isinstance(data, CifarData) else data
+    match data:
+        case FolderData():
+            return replace(data, roots=tuple(root.absolute() for root in data.roots))
+        case CifarData() | FashionData() | ImageNetData():
+            return replace(data, root=data.root.absolute())
+        case DigitsData():
+            return data
 
 
 def choose_device(wanted: Device) -> torch.device:

@@ -1,4 +1,4 @@
-"""Mini-batches: the same for the same seed, normalised, and augmented with the stated distributions.
+"""Mini-batches: the same for the same seed, normalized, and augmented with the stated distributions.
 
 Every statistical bound is `SIGMAS` standard deviations of the binomial count that it tests. The seeds are fixed, so
 the tests cannot fail by chance on one day and pass on another.
@@ -112,7 +112,7 @@ def test_last_batch(drop_last: bool, sizes: list[int]) -> None:
     assert len(batches) == len(sizes)
 
 
-def test_without_shuffling_the_order_stays_and_pixels_are_normalised() -> None:
+def test_without_shuffling_the_order_stays_and_pixels_are_normalized() -> None:
     images = make_images()
     x, y = epoch(make_batches(images, shuffle=False))
     mean, std = torch.tensor([0.5, 0.4]).view(1, 2, 1, 1), torch.tensor([0.2, 0.3]).view(1, 2, 1, 1)
@@ -128,7 +128,7 @@ def test_floating_pixels_are_taken_as_they_are() -> None:
     assert (x == 1.0).all()
 
 
-def test_border_of_a_crop_is_black_before_normalising() -> None:
+def test_border_of_a_crop_is_black_before_normalizing() -> None:
     images = Images(torch.full((64, 2, 4, 4), 255, dtype=torch.uint8), torch.arange(64))
     x, _ = epoch(make_batches(images, size=64, augment=Augment(padding=4, flip=0.0)))
     black, white = torch.tensor(-0.5) / 0.2, torch.tensor(0.5) / 0.2
@@ -185,11 +185,11 @@ def test_flip_mirrors_columns() -> None:
 
 
 @pytest.mark.parametrize("side", [1, 3, 4])
-def test_cutout_hides_each_pixel_as_often_as_a_uniform_centre_does(side: int) -> None:
+def test_cutout_hides_each_pixel_as_often_as_a_uniform_center_does(side: int) -> None:
     trials, height, width = 20_000, 6, 5
 
     def covered(extent: int) -> Tensor:
-        starts = [centre - side // 2 for centre in range(extent)]
+        starts = [center - side // 2 for center in range(extent)]
         counts = [sum(start <= pixel < start + side for start in starts) for pixel in range(extent)]
         return torch.tensor(counts, dtype=torch.float64) / extent
 
@@ -201,11 +201,11 @@ def test_cutout_hides_each_pixel_as_often_as_a_uniform_centre_does(side: int) ->
 def test_cutout_may_hang_over_the_border() -> None:
     cut = cut_out(torch.ones(2_000, 1, 8, 8), 4, torch.Generator().manual_seed(4))
     areas = set((cut == 0).sum((1, 2, 3)).tolist())
-    # Centres 0 and 1 of 8 leave 2 and 3 rows, centre 7 leaves 3, all others 4.
+    # Centers 0 and 1 of 8 leave 2 and 3 rows, center 7 leaves 3, all others 4.
     assert areas == {i * j for i in (2, 3, 4) for j in (2, 3, 4)}
 
 
-def test_cutout_is_zero_after_normalising_and_larger_than_the_image_hides_most() -> None:
+def test_cutout_is_zero_after_normalizing_and_larger_than_the_image_hides_most() -> None:
     x, _ = epoch(make_batches(augment=Augment(padding=0, flip=0.0, cutout=100)))
     assert (x == 0).all()
 

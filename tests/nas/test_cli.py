@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas.cli import main
+from applications.nas.cli import COMMANDS, main
 from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
@@ -52,7 +52,7 @@ def roots(tmp_path: Path) -> list[str]:
 def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"mlo-nas {command}" in shown for command in ("demo", "search", "retrain", "draw"))
+    assert all(f"mlo-nas {command}" in shown for command in COMMANDS)
     assert all(preset in shown for preset in (*SEARCH, *RETRAIN))
 
 
@@ -63,7 +63,7 @@ def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[
         ("search folders --help", ["--data.roots", "--formulation.weight", "formulation:single", "(default: 20.0)"]),
         ("search folders formulation:single --help", ["--formulation.task", "data:cifar"]),
         ("retrain --help", ["PRESET", *RETRAIN]),
-        ("retrain digits --help", ["--run PATH", "--drop-path", "(default: 15)"]),
+        ("retrain digits --help", ["--run", "--drop-path", "network:imagenet", "schedule:linear", "(default: 15)"]),
         ("draw --help", ["--out", "published cell"]),
         ("demo --help", ["--workers", "--search.seed", "--retrain.seeds"]),
     ],
@@ -75,7 +75,7 @@ def test_help(words: str, told: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 REFUSED = [
-    ("serch", "no command is called 'serch'; the commands are search, retrain, draw, demo"),
+    ("serch", "no command is called 'serch'; the commands are search, retrain, evaluate, "),
     ("search", "name a preset first (none was given)"),
     ("search nope", "name a preset first ('nope' is none)"),
     ("retrain", "name a preset first"),
@@ -88,7 +88,7 @@ REFUSED = [
     ("search digits --gradient.rule third", "third"),
     ("search folders", "data: no task is named: give --data.roots"),
     ("search folders --data.roots /nowhere", "/nowhere: no such folder"),
-    ("search darts --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
+    ("search darts-2nd-original --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
     ("search digits --formulation.form explicit --formulation.weight 100", "c = 2*eta*lambda = 2*0.025*100 = 5"),
     ("search digits formulation:single --formulation.task nope", "the tasks are digits, loops"),
     ("search digits --batch 5000", "a batch of 5000 images"),
@@ -185,28 +185,32 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     assert main(["retrain", "folders", "--run", str(run), *SMALL_RETRAIN]) == 0
     folder = run / "retrain-1"
     names = {"README.md", "config.json", "environment.json", "genotype.json", "results.json"}
+    names |= {"data.json", "index.html", "cell.svg", "cell.png"}
+    names |= {f"curves-{task}.{end}" for task in ("cats", "dogs@home") for end in ("svg", "png")}
     names |= {f"{task}-0.{end}" for task in ("cats", "dogs@home") for end in ("csv", "pt")}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "genotype.json").read_text() == (run / "genotype.json").read_text()
-    result = json.loads((folder / "results.json").read_text())[0]
-    assert result["cell"] == "folders-1"
-    assert result["search_gradients"] == json.loads((run / "results.json").read_text())["gradients"] == 6
+    result = json.loads((folder / "results.json").read_text())
+    assert (result["kind"], result["cell"], result["search"]) == ("retrain", "folders-1", "..")
 
     assert main(["retrain", "folders", "--run", str(run), "--cell", "DARTS_V1", *SMALL_RETRAIN]) == 0
-    result = json.loads((run / "retrain-2/results.json").read_text())[0]
-    assert (result["cell"], result["search_gradients"]) == ("DARTS_V1", None), "its search is not known to have cost 0"
+    result = json.loads((run / "retrain-2/results.json").read_text())
+    assert (result["cell"], result["search"]) == ("DARTS_V1", None), "this search did not find it"
 
     capsys.readouterr()
     for cell in ("DARTS_V2", str(run), str(run / "genotype.json")):
         assert main(["draw", cell, "--out", "pictures/cell"]) == 0
-        assert capsys.readouterr().out.split() == ["pictures/cell.svg", "pictures/cell.png"]
+        drawn = capsys.readouterr().out.split()
+        assert drawn[:2] == ["pictures/cell.svg", "pictures/cell.png"]
+        assert ("pictures/cell-graph.svg" in drawn) == (cell == str(run)), "of a search, all of its pictures"
     assert "<svg" in Path("pictures/cell.svg").read_text()
 
     # What is not there is found before anything is trained.
     (run / "genotype.json").unlink()
-    for words in (["retrain", "folders", "--run", str(run)], ["draw", str(run)]):
-        assert main(words) == 2
-        assert "the search has not finished" in capsys.readouterr().err
+    assert main(["retrain", "folders", "--run", str(run)]) == 2
+    assert "the search has not finished" in capsys.readouterr().err
+    assert main(["draw", str(run)]) == 0
+    assert "the cell is its last epoch's" in capsys.readouterr().out
     assert main(["retrain", "cifar", "--run", str(run), "--cell", "DARTS_V1"]) == 2
     assert "auxiliary=True: its head needs 8x8 feature maps" in capsys.readouterr().err
     assert main(["retrain", "folders", "--run", str(run / "retrain-1")]) == 2

@@ -1,20 +1,14 @@
-"""Tasks: what they refuse, how data sets are cut, the digits, CIFAR's own files."""
+"""Tasks: what they refuse, how data sets are cut, the digits."""
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from applications.nas.data import Augment, Images, Task, cifar_task, digits_tasks
-from applications.nas.data._vision import load_torchvision
+from applications.nas.data import Images, Task, digits_tasks
 from applications.nas.data.split import balanced_subset, stratified_split
-from applications.nas.data.task import channel_statistics
+from applications.nas.data.statistics import channel_statistics
 from mlo import ConfigError, DataError
 
 PIXELS = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
@@ -38,6 +32,11 @@ def make_task(**changes: object) -> Task:
         (PIXELS, LABELS[:3], "4 images but 3 labels"),
         (PIXELS[:0], LABELS[:0], "empty"),
         (PIXELS[:, :, :0], LABELS, "empty"),
+        (PIXELS, torch.zeros(4, 0), "something to predict"),
+        (PIXELS, torch.zeros(4, 2, 3), r"give .* \(N, outputs\) or \(N, outputs, H, W\)"),
+        (PIXELS, LABELS[:, None], r"give one class for each image, \(N,\)"),
+        (PIXELS, torch.tensor([0.0, 1.0, float("nan"), float("inf")]), "labels of image 2 are not finite"),
+        (torch.full((4, 3, 8, 8), float("nan")), LABELS, "pixels of image 0 are not finite"),
         (PIXELS.int(), LABELS, "pixels are torch.int32"),
         (PIXELS, LABELS.int(), "labels are torch.int32"),
         (PIXELS, LABELS - 1, "label -1 is negative"),
@@ -154,51 +153,3 @@ def test_digits_follow_the_seed() -> None:
     first, again, other = (digits_tasks(seed)[0].train.pixels for seed in (0, 0, 1))
     assert first.equal(again)
     assert not first.equal(other)
-
-
-def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write files in CIFAR-10's own format, 4 images in each, and make torchvision expect their checksums."""
-    source = load_torchvision().datasets.CIFAR10
-    folder = root / source.base_folder
-    folder.mkdir(parents=True)
-    images = np.arange(3072, dtype=np.uint32)[None, :] + np.arange(4, dtype=np.uint32)[:, None]
-    batch = {"data": (images % 256).astype(np.uint8), "labels": [0, 1, 0, 1]}
-
-    def write(name: str, content: object) -> list[str]:
-        data = pickle.dumps(content)
-        (folder / name).write_bytes(data)
-        return [name, hashlib.md5(data).hexdigest()]
-
-    monkeypatch.setattr(source, "train_list", [write("data_batch_1", batch), write("data_batch_2", batch)])
-    monkeypatch.setattr(source, "test_list", [write("test_batch", batch)])
-    name, checksum = write("batches.meta", {"label_names": ["airplane", "automobile"]})
-    monkeypatch.setattr(source, "meta", {"filename": name, "key": "label_names", "md5": checksum})
-
-
-def test_cifar_is_read_from_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cifar10(tmp_path, monkeypatch)
-    task = cifar_task(tmp_path, seed=0)
-    assert (task.name, task.classes) == ("cifar10", ("airplane", "automobile"))
-    assert task.mean == (0.49139968, 0.48215827, 0.44653124)
-    assert task.augment == Augment(padding=4, flip=0.5, cutout=0)
-    for part in (task.train, task.valid):
-        assert part.labels.bincount().tolist() == [2, 2]
-    # The file holds one channel after the other, row by row.
-    assert task.test.pixels[1].flatten().tolist() == [(1 + place) % 256 for place in range(3072)]
-
-
-def test_cifar_subset_is_balanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cifar10(tmp_path, monkeypatch)
-    task = cifar_task(tmp_path, seed=0, subset=2, augment=None)
-    assert [sorted(part.labels.tolist()) for part in (task.train, task.valid, task.test)] == [[0, 1]] * 3
-
-
-@pytest.mark.parametrize(("classes", "folder"), [(10, "cifar-10-batches-py"), (100, "cifar-100-python")])
-def test_missing_cifar_says_where_and_how(tmp_path: Path, classes: int, folder: str) -> None:
-    with pytest.raises(DataError, match=rf"{folder}: no complete CIFAR-{classes} .*download=True, or unpack https://"):
-        cifar_task(tmp_path, classes=classes, seed=0)  # type: ignore[arg-type]
-
-
-def test_cifar_with_other_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="classes is 20"):
-        cifar_task(tmp_path, classes=20, seed=0)  # type: ignore[arg-type]

@@ -21,7 +21,14 @@ from applications.nas.jobs import Job
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.progress import silent
 from applications.nas.retrain import Training
-from applications.nas.settings import GradientSettings, Interleaving, SearchSettings, SingleTask, SupernetSettings
+from applications.nas.settings import (
+    CifarForm,
+    GradientSettings,
+    Interleaving,
+    SearchSettings,
+    SingleTask,
+    SupernetSettings,
+)
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
 from applications.nas.summary import Contender
@@ -37,7 +44,7 @@ TINY = DemoSettings(
         batch=300,
         seed=5,
     ),
-    retrain=replace(RETRAIN["digits"][1], channels=2, epochs=1, batch=300, seeds=(0,)),
+    retrain=replace(RETRAIN["digits"][1], network=CifarForm(2, 3), epochs=1, batch=300, seeds=(0,)),
     workers=2,
 )
 

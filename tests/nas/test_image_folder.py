@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from applications.nas.data import Task, image_folder_task
-from applications.nas.data.task import channel_statistics
+from applications.nas.data.statistics import channel_statistics
 from mlo import ConfigError, DataError
 
 REAL = os.environ.get("MLO_NAS_DATA")
@@ -24,7 +24,7 @@ def write_image(path: Path, value: int, size: tuple[int, int] = (6, 6)) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, one called "train"; 4 train and 2 test images of each; the colour tells the class and the image."""
+    """Two classes, one called "train"; 4 train and 2 test images of each; the color tells the class and the image."""
     for part, count in (("train", 4), ("test", 2)):
         for label, name in enumerate(("cat", "train")):
             for number in range(count):
@@ -65,8 +65,8 @@ def test_formats(root: Path, suffix: str) -> None:
     assert 50 in values
 
 
-def test_grey_and_palette_images_become_colour(root: Path) -> None:
-    Image.new("L", (6, 6), 77).save(root / "test" / "cat" / "grey.png")
+def test_gray_and_palette_images_become_color(root: Path) -> None:
+    Image.new("L", (6, 6), 77).save(root / "test" / "cat" / "gray.png")
     Image.new("P", (6, 6)).save(root / "test" / "cat" / "palette.png")
     assert load(root).test.shape == (3, 6, 6)
 
@@ -158,7 +158,7 @@ def break_halves(root: Path) -> Path:
         (break_image, r"2\.png: cannot be read as an image .*: replace or remove it"),
         (break_text, r"2\.png: cannot be read as an image .*: replace or remove it"),
         (break_size, r"1\.png: 7x6 pixels, but .* has 6x6: give a side"),
-        (break_halves, r"cat: a single image cannot be cut in two halves"),
+        (break_halves, r"train/cat: a single image cannot be cut into all parts .*leaves none for train.*: add others"),
     ],
 )
 def test_damage_is_refused_with_the_path_and_the_fix(root: Path, damage: object, message: str) -> None:

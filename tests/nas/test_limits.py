@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from applications.nas import search as module
+from applications.nas import search_record
 from applications.nas.cli import main
 from applications.nas.data import Images, Task
 from applications.nas.presets import SEARCH
 from applications.nas.run_folder import read_genotype
-from applications.nas.settings import SupernetSettings
+from applications.nas.settings import SearchSettings, SupernetSettings
 from mlo import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_two_cells_leave_no_normal_one() -> None:
     with pytest.raises(ConfigError, match="layers=2 leaves no normal cell to search: take at least 3"):
-        SupernetSettings(layers=2)
+        SearchSettings(supernet=SupernetSettings(layers=2))
 
 
 def test_one_class_is_no_task() -> None:
@@ -51,7 +52,7 @@ def test_a_cell_survives_a_picture_that_fails(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "draw_alphas", fail)
+    monkeypatch.setattr(search_record, "draw_search", fail)
     net = SupernetSettings(nodes=1, primitives=("none", "skip_connect", "max_pool_3x3"), channels=2, layers=3)
     settings = replace(SEARCH["digits"][1], supernet=net, epochs=1, batch=300)
     with pytest.raises(OSError, match="no space"):

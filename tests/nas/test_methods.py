@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,13 +16,15 @@ from torch import Tensor
 
 import mlo
 from applications.nas import search_record
+from applications.nas.checkpoint import read_checkpoint
 from applications.nas.cli import main
 from applications.nas.config_file import from_json, to_json
 from applications.nas.formulations import ARCHITECTURE, gradients_per_step
-from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods
+from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods, plugins
 from applications.nas.search import search, search_gradients
 from applications.nas.settings import (
     ArchitectureSettings,
+    DigitsData,
     Formulation,
     GradientSettings,
     Interleaving,
@@ -49,7 +52,7 @@ FORMS: list[Formulation] = [SingleTask(), MultiTask(), Interleaving(weight=20.0)
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_record, "_draw", lambda *_: None)
+    monkeypatch.setattr(search_record, "draw_search", lambda *_: ([], []))
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
@@ -76,6 +79,26 @@ def test_all_nine_combinations(method: AbstractMethod, form: Formulation, tmp_pa
         type(form).__name__, "interleaving"
     )
     assert from_json(SearchSettings, (tmp_path / "config.json").read_text(), "here") == settings.resolved()
+
+
+def test_a_classifier_is_interleaved_with_tasks_that_are_none(tmp_path: Path) -> None:
+    """Heads, losses and batch sizes of their own; one encoder, held by the proximal term, and one architecture."""
+    data = DigitsData(tasks=("digits", "slant", "denoise"))
+    settings = replace(SETTINGS, data=data, batches=(110, 40, 52), formulation=Interleaving(weight=20.0), epochs=1)
+    settings = replace(settings, gradient=GradientSettings("first"))
+    assert search(settings, tmp_path).steps == 2, "the first task's 209 images by 110"
+    supernets = read_checkpoint(tmp_path).supernets
+    keys = {
+        name: next(key for key in ("head.weight", "head.map.weight") if key in supernets[name]) for name in supernets
+    }
+    heads = {name: list(supernets[name][key].shape) for name, key in keys.items()}
+    assert heads == {
+        name: shape
+        for task, shape in (("digits", [10, 16]), ("slant", [1, 16]), ("denoise", [1, 16, 1, 1]))
+        for name, shape in ((f"{task}@1", shape), (f"{task}@2", shape))
+    }
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert all(f"loss/{name}" in rows[0] for name in heads)
 
 
 @pytest.mark.parametrize("rule", ["first", "difference", "exact"])
@@ -130,6 +153,22 @@ def test_the_command_line_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["search", "digits", "method:sigmoid", "--method.sharpness", "3", *words, "formulation:single"]) == 0
     config = json.loads((tmp_path / "runs" / "digits-1" / "config.json").read_text())
     assert config["method"] == {"kind": "Sigmoid", "sharpness": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "told"),
+    [
+        ("os", 0, ""),
+        ("nowhere.at.all", 2, "method plug-in 'mine' (nowhere.at.all) cannot be imported (No module named 'nowhere')"),
+    ],
+)
+def test_methods_of_other_packages(
+    value: str, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = EntryPoint(name="mine", value=value, group=plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [found] if group == "mlo_nas.methods" else [])
+    assert main(["search", "--help"]) == code
+    assert told in capsys.readouterr().err
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:

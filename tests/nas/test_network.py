@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from applications.nas.build import Cost, measure
 from applications.nas.imagenet import ImageNetNetwork
 from applications.nas.network import EvaluationNetwork, Network, drop_path
+from applications.nas.objective import DensePrediction, Regression
 from applications.nas.space.genotype import Cell, Edge, Genotype
+from applications.nas.space.published import PUBLISHED
 from applications.nas.space.zoo import ZOO
 from mlo import ConfigError
 
@@ -36,28 +39,47 @@ def size(net: nn.Module, *, auxiliary: bool) -> int:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes_and_cost_on_small_images(name: str, multiply_adds: Counter) -> None:
+def test_sizes_and_cost_on_small_images(name: str) -> None:
     ten, hundred, ten_with, hundred_with, cost, *_ = SIZES[name]
     with torch.device("meta"):
         small, large = (Network(ZOO[name], 36, 20, classes, auxiliary=True) for classes in (10, 100))
-        images = torch.zeros(1, 3, 32, 32)
     assert (size(small, auxiliary=False), size(small, auxiliary=True)) == (ten, ten_with)
     assert (size(large, auxiliary=False), size(large, auxiliary=True)) == (hundred, hundred_with)
-    assert multiply_adds(small, lambda: small.eval()(images)) == cost
+    assert measure(small, (3, 32, 32)) == Cost(ten, cost)
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes_and_cost_on_large_images(name: str, multiply_adds: Counter) -> None:
+def test_sizes_and_cost_on_large_images(name: str) -> None:
     *_, without, with_auxiliary, cost = SIZES[name]
     with torch.device("meta"):
         net = ImageNetNetwork(ZOO[name], auxiliary=True, auxiliary_norm=name == "PDARTS")
-        images = torch.zeros(1, 3, 224, 224)
-    assert (size(net, auxiliary=False), size(net, auxiliary=True)) == (without, with_auxiliary)
-    assert multiply_adds(net, lambda: net.eval()(images)) == cost
+    assert size(net, auxiliary=True) == with_auxiliary
+    assert measure(net, (3, 224, 224)) == Cost(without, cost)
+
+
+def test_the_count_agrees_with_another_counter(multiply_adds: Counter) -> None:
+    """The other one is that of the reference values: hooks on convolutions and linear layers."""
+    net, images = Network(ZOO["NASNet-A"], 4, 6, 10), torch.zeros(1, 3, 16, 16)
+    assert measure(net, (3, 16, 16)).multiply_adds == multiply_adds(net, lambda: net.eval()(images))
+
+
+def test_measuring_leaves_the_mode_and_the_statistics() -> None:
+    net = Network(ZOO["DARTS_V2"], 4, 3, 10)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert measure(net, (3, 8, 8)).parameters == size(net, auxiliary=True)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_what_is_told_of_the_published_cells() -> None:
+    for name, one in PUBLISHED.items():
+        ten, hundred, _, _, small, large, _, wide = SIZES[name]
+        told = (one.cifar10, one.cifar100, one.cifar_multiply_adds, one.imagenet, one.imagenet_multiply_adds)
+        assert told == (ten, hundred, small, large, wide), name
 
 
 def test_every_published_genotype_is_measured() -> None:
-    assert set(ZOO) == set(SIZES)
+    assert set(ZOO) == set(SIZES) == set(PUBLISHED)
 
 
 def test_without_auxiliary_head_there_is_none() -> None:
@@ -171,6 +193,16 @@ def test_large_form_trains_with_both_heads() -> None:
     net = ImageNetNetwork(ZOO["PDARTS"], 4, 3, 7, auxiliary=True, auxiliary_norm=True, drop_path=0.1)
     logits, auxiliary = net(torch.randn(2, 3, 224, 224))
     assert logits.shape == auxiliary.shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("objective", "shape"), [(Regression(2), (3, 2)), (DensePrediction(2, (8, 8)), (3, 2, 8, 8))], ids=repr
+)
+def test_heads_that_do_not_classify(objective: Regression | DensePrediction, shape: tuple[int, ...]) -> None:
+    net = Network(ZOO["DARTS_V2"], 2, 3, objective, in_channels=1)
+    assert net(torch.randn(3, 1, 8, 8)).logits.shape == shape
+    with pytest.raises(ConfigError, match=r"auxiliary=True.*is no classification; use auxiliary=False"):
+        Network(ZOO["DARTS_V2"], 2, 3, objective, auxiliary=True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
-from applications.nas.methods.base import softmax_tables
+from applications.nas.methods import Progress
 from applications.nas.settings import (
     Formulation,
     GradientSettings,
@@ -23,11 +23,14 @@ from applications.nas.settings import (
     SearchSettings,
     SingleTask,
 )
-from tests.nas.tiny import ALPHAS, learner, setup
+from tests.nas.tiny import ALPHAS, PARTIAL, SPACE, learner, setup
 
 Tables = dict[str, Tensor]
 ROUNDING = 1e-10  # two float64 computations of the same numbers in another order; seen: below 1e-12
 PAIR = [learner("a", 3), learner("b", 5, weight=0.5)]
+PARTIAL_PAIR = [learner("a", 3, method=PARTIAL), learner("b", 5, weight=0.5, method=PARTIAL)]
+START = Progress(0, 0, 4)
+EDGES = {name: 100 * t.double() for name, t in PARTIAL.initial(SPACE, torch.Generator().manual_seed(5)).items()}
 
 
 def hypergradient(learners: list[Learner], settings: SearchSettings) -> Tables:
@@ -55,14 +58,16 @@ class PlainLoop:
             {n: p.detach().clone() for n, p in one.network.named_parameters()} for one in self.stages
         ]
         self.momenta: list[Tables] = [{n: torch.zeros_like(p) for n, p in own.items()} for own in self.weights]
-        self.alphas = {name: table.clone().requires_grad_() for name, table in ALPHAS.items()}
+        drawn = EDGES if settings.method is PARTIAL else ALPHAS
+        self.alphas = {name: table.clone().requires_grad_() for name, table in drawn.items()}
         adam = settings.architecture
         self.adam = torch.optim.Adam(self.alphas.values(), adam.lr, betas=adam.betas, weight_decay=adam.decay)
         self.count, self.clipped = 0, 0
 
     def loss(self, one: Learner, weights: Tables, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return cross_entropy(functional_call(one.network, weights, (x, softmax_tables(self.alphas))), y)
+        mixing = self.settings.method.relax(self.alphas, START)
+        return cross_entropy(functional_call(one.network, weights, (x, mixing)), y)
 
     def sweep(self) -> tuple[list[Tables], list[Tables]]:
         """Train each stage once, held near the one before."""
@@ -101,17 +106,23 @@ class PlainLoop:
         found = torch.autograd.grad(self.objective(self.sweep()[0]), list(self.alphas.values()))
         return dict(zip(self.alphas, found, strict=True))
 
-    def step(self) -> None:
+    def keep(self, ends: list[Tables], momenta: list[Tables]) -> None:
+        self.weights = [{name: value.detach() for name, value in end.items()} for end in ends]
+        self.momenta = momenta
+        self.count += 1
+
+    def step(self, *, frozen: bool = False) -> None:
         ends, momenta = self.sweep()
+        if frozen:
+            self.keep(ends, momenta)
+            return
         tables = list(self.alphas.values())
         for table, grad in zip(tables, torch.autograd.grad(self.objective(ends), tables), strict=True):
             table.grad = grad
         self.adam.step()
         if looks_ahead(self.settings):
             ends, momenta = self.sweep()
-        self.weights = [{name: value.detach() for name, value in end.items()} for end in ends]
-        self.momenta = momenta
-        self.count += 1
+        self.keep(ends, momenta)
 
 
 PLAIN = {"momentum": 0.0, "decay": 0.0, "clip": 1e9}
@@ -172,6 +183,22 @@ def test_multi_task_is_the_sum_of_single_tasks() -> None:
     both = hypergradient(PAIR, setup(MultiTask()))
     one, other = (hypergradient([task], setup(SingleTask())) for task in PAIR)
     close(both, {name: one[name] + other[name] for name in one}, 1e-12)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("form", [SingleTask(), MultiTask(), FORMS[1]], ids=str)
+def test_partial_channels_after_a_warm_up_equal_a_plain_loop(form: Formulation) -> None:
+    """PC-DARTS: one step in which alphas and betas rest, then two with both; clipped on both sides."""
+    settings = replace(setup(form, **REAL), method=PARTIAL)
+    learners = PARTIAL_PAIR[:1] if isinstance(form, SingleTask) else PARTIAL_PAIR
+    engine = mlo.Engine(build_graph(learners, EDGES, settings), look_ahead=looks_ahead(settings))
+    loop = PlainLoop(learners, settings)
+    for frozen in (True, False, False):
+        engine.step(frozen=frozen)
+        loop.step(frozen=frozen)
+    found = {name: table.detach() for name, table in loop.alphas.items()}
+    close(engine.values[ARCHITECTURE], found)
+    assert all(float((table - EDGES[name]).abs().max()) > 0.01 for name, table in found.items()), "all moved"
 
 
 @pytest.mark.parametrize("gradient", ["exact", "difference", "first"])

@@ -8,23 +8,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from applications.nas import retrain as module
-from applications.nas.data import Batches, Images, Task, digits_tasks
+from applications.nas.build import Cost, measure
+from applications.nas.data import Batches, Images, Task, digits_tasks, memory
+from applications.nas.evaluation import Score, score
+from applications.nas.fit import loss_of
 from applications.nas.network import Network, Prediction
-from applications.nas.retrain import Training, check_fit, retrain, retrain_seeds, test_error
-from applications.nas.settings import DigitsData, RetrainSettings, WeightSettings
+from applications.nas.objective import Classification
+from applications.nas.retrain import Training, check_fit, retrain, retrain_seeds
+from applications.nas.settings import (
+    CifarForm,
+    CosineSchedule,
+    DigitsData,
+    ExponentialSchedule,
+    LinearSchedule,
+    RetrainSettings,
+    RetrainWeights,
+    TorchvisionForm,
+)
 from applications.nas.space.genotype import Cell, Edge, Genotype
 from applications.nas.space.zoo import ZOO
 from mlo import ConfigError, DivergenceError
 
-test_error.__test__ = False  # type: ignore[attr-defined]
 CELL = Cell((Edge("sep_conv_3x3", 0), Edge("skip_connect", 1)), (2,))
 GENOTYPE = Genotype(CELL, CELL)
 SETTINGS = RetrainSettings(
-    channels=2, layers=3, epochs=2, batch=200, weights=WeightSettings(lr=0.1, min_lr=0.0), device="cpu"
+    network=CifarForm(channels=2, layers=3), epochs=2, batch=200, weights=RetrainWeights(lr=0.1), device="cpu"
 )
 
 
@@ -36,53 +47,6 @@ def task(pixels: Tensor, labels: Tensor, classes: int) -> Task:
     """The same images in all three parts."""
     images = Images(pixels, labels)
     return Task("toy", tuple(map(str, range(classes))), images, images, images, (0.0,), (1.0,))
-
-
-class Reader(nn.Module):
-    """Reads the label off the first pixel, and answers with what a table gives for it."""
-
-    def __init__(self, answers: Tensor) -> None:
-        super().__init__()
-        self.answers = nn.Parameter(answers)
-
-    def forward(self, x: Tensor) -> Prediction:
-        return Prediction(self.answers[x[:, 0, 0, 0].round().long()], None)
-
-
-def readable(count: int = 300, classes: int = 4) -> Task:
-    labels = torch.arange(count) % classes
-    return task(labels.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone(), labels, classes)
-
-
-# ---------------------------------------------------------------- the error
-
-
-@pytest.mark.parametrize(
-    ("answers", "error"),
-    [
-        (torch.eye(4), 0.0),
-        (one_hot(torch.zeros(4, dtype=torch.int64), 4).float(), 75.0),
-        (torch.eye(4).roll(1, 0), 100.0),
-        (one_hot(torch.tensor([0, 1, 2, 2]), 4).float(), 25.0),
-    ],
-    ids=["perfect", "constant", "always wrong", "one class wrong"],
-)
-def test_errors_of_known_predictors(answers: Tensor, error: float) -> None:
-    assert test_error(Reader(answers), readable()) == error  # 300 images: one batch of 256 and a smaller one
-
-
-def test_the_error_of_outputs_that_are_not_finite_is_no_error() -> None:
-    with pytest.raises(DivergenceError, match=r"'toy'.*lower weights\.lr"):
-        test_error(Reader(torch.full((4, 4), torch.nan)), readable())
-
-
-def test_the_error_is_taken_with_running_statistics() -> None:
-    network = Network(GENOTYPE, 2, 3, 10, in_channels=1).train()
-    before = {name: value.clone() for name, value in network.named_buffers()}
-    first = test_error(network, digits())
-    assert not network.training
-    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
-    assert test_error(network, digits()) == first
 
 
 # ---------------------------------------------------------------- a training
@@ -100,17 +64,19 @@ def test_what_a_training_writes(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [float(row["lr"]) for row in rows] == pytest.approx([0.1, 0.05])
-    assert all(0 < float(row["loss"]) < 10 for row in rows)
+    assert all(0 < float(row["loss"]) < 10 and 0 < float(row["train_error"]) < 100 for row in rows)
     state = torch.load(tmp_path / "digits-7.pt", weights_only=True)
     network = Network(GENOTYPE, 2, 3, 10, in_channels=1)
     network.load_state_dict(state)
-    assert test_error(network, digits()) == done.error
-    assert done.parameters == sum(value.numel() for value in network.parameters())
-    assert (done.task, done.seed) == ("digits", 7)
+    assert score(network, digits()) == Score(done.error, done.top5)
+    assert measure(network, (1, 8, 8)) == Cost(done.parameters, done.multiply_adds or 0)
+    assert (done.task, done.seed, done.metric, done.tested) == ("digits", 7, "error %", len(digits().test))
+    assert done.top5 is not None
+    assert 0 < done.top5 < done.error
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    patient = replace(SETTINGS, epochs=6, channels=4, batch=32)
+    patient = replace(SETTINGS, epochs=6, network=CifarForm(4, 3), batch=32)
     assert run(tmp_path, settings=patient).error < 30.0  # guessing is wrong for 90 %; seen: 6 %
 
 
@@ -147,7 +113,7 @@ def test_the_test_part_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.M
             super().__init__(images, **settings)  # type: ignore[arg-type]
             seen.append(images.pixels)
 
-    monkeypatch.setattr(module, "Batches", Watched)
+    monkeypatch.setattr(memory, "Batches", Watched)
     one = digits()
     count = torch.arange(len(one.train) + len(one.valid) + len(one.test), dtype=torch.float32)
     parts = count.split([len(one.train), len(one.valid), len(one.test)])
@@ -182,7 +148,7 @@ def test_the_auxiliary_head_is_trained_but_not_counted(tmp_path: Path) -> None:
     images = torch.randn(12, 1, 32, 32)
     toy = task(images, torch.arange(12) % 2, 2)
     plain = replace(SETTINGS, epochs=1, batch=12, weights=replace(SETTINGS.weights, decay=0.0))  # decay moves all
-    settings = replace(plain, auxiliary=True)
+    settings = replace(plain, network=replace(SETTINGS.network, auxiliary=True))
     without = retrain(GENOTYPE, toy, plain, 0, tmp_path)
     (tmp_path / "aux").mkdir()
     done = retrain(GENOTYPE, toy, settings, 0, tmp_path / "aux")
@@ -197,12 +163,13 @@ def test_the_auxiliary_head_is_trained_but_not_counted(tmp_path: Path) -> None:
 def test_the_auxiliary_loss_is_weighted() -> None:
     logits, other, y = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([0, 1, 2])
     expected = cross_entropy(logits, y) + 0.4 * cross_entropy(other, y)
-    torch.testing.assert_close(module._loss(Prediction(logits, other), y, 0.4), expected)
-    assert module._loss(Prediction(logits, None), y, 0.4) == cross_entropy(logits, y)
+    objective = Classification(4)
+    torch.testing.assert_close(loss_of(Prediction(logits, other), y, objective, 0.4), expected)
+    assert loss_of(Prediction(logits, None), y, objective, 0.4) == cross_entropy(logits, y)
 
 
 def test_a_training_that_diverges(tmp_path: Path) -> None:
-    wild = replace(SETTINGS, weights=WeightSettings(lr=1e30, min_lr=0.0, clip=1e30))
+    wild = replace(SETTINGS, weights=RetrainWeights(lr=1e30, clip=1e30))
     with pytest.raises(DivergenceError, match=r"task 'digits', seed 0.*lower weights\.lr"):
         run(tmp_path, settings=wild)
     assert not (tmp_path / "digits-0.pt").exists()
@@ -215,11 +182,11 @@ def test_a_last_batch_of_one_image_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "culprit"), [({"auxiliary": True}, "auxiliary=True"), ({"layers": 3, "channels": 0}, "channels=0")]
+    ("network", "culprit"), [(CifarForm(2, 3, auxiliary=True), "auxiliary=True"), (CifarForm(0, 3), "channels=0")]
 )
-def test_what_does_not_fit_is_found_beforehand(change: dict[str, object], culprit: str) -> None:
+def test_what_does_not_fit_is_found_beforehand(network: CifarForm, culprit: str) -> None:
     with pytest.raises(ConfigError, match=culprit):
-        check_fit(ZOO["DARTS_V2"], digits(), replace(SETTINGS, **change))  # type: ignore[arg-type]
+        check_fit(ZOO["DARTS_V2"], digits(), replace(SETTINGS, network=network))
 
 
 @pytest.mark.parametrize(
@@ -233,6 +200,15 @@ def test_what_does_not_fit_is_found_beforehand(change: dict[str, object], culpri
         ({"drop_path": 1.0}, "drop_path=1.0"),
         ({"drop_path": float("nan")}, "drop_path=nan"),
         ({"auxiliary_weight": -1.0}, "auxiliary_weight=-1.0"),
+        ({"accumulate": 0}, "accumulate=0"),
+        ({"smoothing": 1.0}, "smoothing=1.0"),
+        ({"ema": 1.0}, "ema=1.0"),
+        ({"ema": 0.0}, "ema=0.0"),
+        ({"schedule": CosineSchedule(min_lr=0.2)}, r"min_lr must be from 0 to weights\.lr=0\.1, got min_lr=0\.2"),
+        ({"schedule": LinearSchedule()}, "tail must be at least 0 and below epochs=2, got tail=5"),
+        ({"schedule": LinearSchedule(tail=0, warm_up_epochs=0)}, "warm_up_epochs=0"),
+        ({"schedule": ExponentialSchedule(factor=0.0)}, "factor=0.0"),
+        ({"network": TorchvisionForm("resnet18"), "drop_path": 0.1}, "drop_path=0.1"),
     ],
 )
 def test_settings_out_of_range(change: dict[str, object], culprit: str) -> None:

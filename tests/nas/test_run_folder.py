@@ -89,13 +89,20 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     write_text(file, "old")
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(DataError, match=r"a.json cannot be written \(disk full\): free some space"):
             write_text(file, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert file.read_text() == "old"
     write_text(file, "ä = 1")
     assert file.read_bytes() == "ä = 1".encode()
     assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_that_is_gone_or_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place, why in (("gone", "No such file or directory"), ("file", "Not a directory")):
+        with pytest.raises(DataError, match=rf"{place}/a.json cannot be written \({why}\)"):
+            write_text(tmp_path / place / "a.json", "new")
 
 
 def test_metrics_are_on_disk_row_by_row(tmp_path: Path) -> None:

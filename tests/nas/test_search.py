@@ -50,8 +50,7 @@ FORMS = [SingleTask(), SingleTask(task="loops"), MultiTask(), Interleaving()]
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures have tests of their own, and take most of the time of so small a search."""
-    for name in ("draw_alphas", "draw_genotype", "draw_curves"):
-        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "draw_search", lambda *_: ([], []))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -62,11 +61,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_every_file_that_the_readme_names_is_there(tmp_path: Path) -> None:
     search(SETTINGS, tmp_path / "run")
     text = (tmp_path / "run" / "README.md").read_text()
-    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd)\b", text))
-    assert len(named) == 13
+    named = set(re.findall(r"\b\w+\.(?:json|csv|svg|mmd|gif|html|pt)\b", text))
+    assert {"config.json", "splits.json", "evolution.gif", "index.html", "graph.svg"} <= named
     found = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {name.replace(".svg", ".png") for name in named if name.endswith(".svg")}
-    assert found == {*named, *pictures, "README.md"}
+    assert found == {*named, *pictures, "README.md", "tensorboard"}
     assert not any(name.startswith(".") for name in found), "no file is left half-written"
 
 
@@ -114,7 +113,8 @@ def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) 
 def test_the_strength_of_interleaving_is_told(tmp_path: Path) -> None:
     search(replace(SETTINGS, formulation=Interleaving(weight=20.0)), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "2 rounds, lambda 20, c = 2 lr lambda = 1 and rho = c / (1 + c) = 0.5 at the start (implicit)" in text
+    assert "over 2 rounds: lambda = 20, so c = 2 lr lambda = 1 and rho = 0.5 at the start" in text
+    assert "implicit proximal step" in text
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -104,7 +104,7 @@ def test_missing_torchvision_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         load_torchvision()
 
 
-def test_normalising_equals_torchvision() -> None:
+def test_normalizing_equals_torchvision() -> None:
     from applications.nas.data import Batches, Images
 
     images = Images(torch.randint(256, (8, 3, 5, 5), dtype=torch.uint8), torch.arange(8))

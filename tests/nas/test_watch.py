@@ -39,8 +39,7 @@ ALL = WatchSettings(eigenvalue=1)
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_alphas", "draw_genotype", "draw_curves"):
-        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "draw_search", lambda *_: ([], []))
 
 
 def scene(form: Formulation, alphas: Mapping[str, Tensor] = ALPHAS) -> tuple[Watch, mlo.Engine, tuple, Genotype]:  # type: ignore[type-arg]

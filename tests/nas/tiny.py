@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from applications.nas.formulations import Learner
+from applications.nas.methods import AbstractMethod, Darts, PCDarts
 from applications.nas.methods.base import initial_alphas
 from applications.nas.settings import (
     ArchitectureSettings,
@@ -24,10 +25,19 @@ SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
 ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}
 
 
-def learner(name: str, classes: int, weight: float = 1.0, loss: Callable[..., Tensor] = cross_entropy) -> Learner:
+DARTS, PARTIAL = Darts(), PCDarts(portion=2, warm_up=0.25)
+
+
+def learner(
+    name: str,
+    classes: int,
+    weight: float = 1.0,
+    loss: Callable[..., Tensor] = cross_entropy,
+    method: AbstractMethod = DARTS,
+) -> Learner:
     """A task with one batch in each part, so that every step of a search is an epoch of its own."""
     torch.manual_seed(classes)
-    network = Supernet(SPACE, 4, 3, classes, in_channels=1).double()
+    network = Supernet(SPACE, 4, 3, classes, in_channels=1, mixed=method.mixed_operation).double()
     batches = [(torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4) % classes) for _ in range(2)]
     return Learner(name, network, batches[:1], batches[1:], loss, weight)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from applications.nas.commands.choices import choices_first
 from mlo import ConfigError
 
 T = TypeVar("T")
@@ -30,7 +30,8 @@ def choose_preset(
         if not file:
             raise ConfigError(f"{command}: --config needs the folder of a run, or the file of its settings")
         return "config", read(Path(file)), rest
-    listing = "\n".join(f"  {name:14}{text}" for name, (text, _) in presets.items())
+    width = max(map(len, presets)) + 2
+    listing = "\n".join(f"  {name:{width}}{text}" for name, (text, _) in presets.items())
     if words and words[0] in ("-h", "--help"):
         usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"
         sys.stdout.write(f"{usage}\n{listing}\n")
@@ -41,17 +42,9 @@ def choose_preset(
 
 def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:
     """Let the words of a command line override settings."""
+    words = choices_first(default, words)
     if required:
         default = replace(default, **dict.fromkeys(required, tyro.MISSING))  # type: ignore[type-var]
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
-
-
-def members(union: Any) -> dict[str, type[Any]]:
-    """Return the classes of a choice, `Annotated[Kind, tyro.conf.subcommand(name)] | ...`, by their names."""
-    found = {}
-    for member in typing.get_args(union):
-        kind, *notes = typing.get_args(member)
-        found[next(note.name for note in notes if hasattr(note, "name"))] = kind
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +9,13 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from applications.nas.commands.common import choose_preset, members, parse
+from applications.nas.commands.common import choose_preset, parse
 from applications.nas.dry_run import describe, make_plan, time_step
-from applications.nas.methods import known_methods
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
-from applications.nas.settings import Data, Formulation, SearchSettings
+from applications.nas.settings import SearchSettings
 from mlo import ConfigError
 
 
@@ -37,7 +35,8 @@ class SearchCommand:
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas search` with the words behind it."""
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
-    command = parse(SearchCommand(default), _with_choices(default, rest), f"mlo-nas search {name}")
+    command = SearchCommand(default)
+    command = parse(command, rest, f"mlo-nas search {name}")
     if command.time and not command.dry_run:
         raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
     if command.dry_run:
@@ -52,22 +51,3 @@ def run(words: list[str], console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
-
-
-def _with_choices(default: SearchSettings, words: list[str]) -> list[str]:
-    """Put the choices (data:..., method:..., formulation:...) first, and name those that the user leaves to the preset.
-
-    So options may stand anywhere, and those of a choice are there without naming it again.
-    """
-    choices = {"data": members(Data), "method": known_methods(), "formulation": members(Formulation)}
-    named = {field: {f"{field}:{name}": kind for name, kind in kinds.items()} for field, kinds in choices.items()}
-    chosen = []
-    for field, kinds in named.items():
-        given = [word for word in words if word in kinds]
-        preset = next(word for word, kind in kinds.items() if kind is type(getattr(default, field)))
-        chosen.append(given[-1] if given else preset)
-    if {"-h", "--help"}.intersection(words):
-        sys.stdout.write("Choices, anywhere behind the preset:\n")
-        sys.stdout.write("".join(f"  {' | '.join(kinds)}\n" for kinds in named.values()) + "\n")
-    known = {word for kinds in named.values() for word in kinds}
-    return chosen + [word for word in words if word not in known]

@@ -47,6 +47,16 @@ def load_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
+def load_transforms() -> ModuleType:
+    """Import torchvision's transforms (version 2), as safely.
+
+    Returns:
+        The module `torchvision.transforms.v2`.
+    """
+    load_torchvision()
+    return importlib.import_module("torchvision.transforms.v2")
+
+
 def declare_missing_operators(folder: Path, load: Callable[[str], object]) -> tuple[str, ...]:
     """Declare the operators that torchvision's import refers to, unless they exist or can be loaded.
 

@@ -1,4 +1,4 @@
-"""Random crop, flip and cutout of whole batches, as in the DARTS protocol.
+"""What is done to training images; random crop, flip and cutout of whole batches, as in the DARTS protocol.
 
 Every draw is made for all images at once, from the generator that is passed in: never from the global one.
 """
@@ -21,7 +21,7 @@ class Augment:
     Attributes:
         padding: Zeros added on each side of the raw image before a crop of the old size; 0 turns the crop off.
         flip: Probability of a horizontal flip.
-        cutout: Side of the square that is set to 0 after normalising; 0 turns it off.
+        cutout: Side of the square that is set to 0 after normalizing; 0 turns it off.
     """
 
     padding: int = 4
@@ -34,6 +34,36 @@ class Augment:
             raise ConfigError(f"padding is {self.padding}: it counts pixels, so give 0 (no crop) or more")
         if not 0.0 <= self.flip <= 1.0:
             raise ConfigError(f"flip is {self.flip}: it is a probability, so give a number from 0 to 1")
+        if self.cutout < 0:
+            raise ConfigError(f"cutout is {self.cutout}: it is a side in pixels, so give 0 (no cutout) or more")
+
+
+@dataclass(frozen=True)
+class FileAugment:
+    """What is done to a training image that is decoded when it is needed; the defaults are those of a search.
+
+    Attributes:
+        smallest: Smallest share of the image's area that a random crop takes, before it is resized.
+        flip: Probability of a horizontal flip.
+        jitter: How far brightness, contrast, saturation and hue are changed at most; 0 leaves one alone.
+        cutout: Side of the square that is set to 0 after normalizing; 0 turns it off.
+
+    Source: the crop is that of "Going Deeper with Convolutions", Szegedy et al., 2015.
+    """
+
+    smallest: float = 0.08
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        if not 0.0 < self.smallest <= 1.0:
+            raise ConfigError(f"smallest is {self.smallest}: it is a share of an area, so give a number up to 1")
+        if not 0.0 <= self.flip <= 1.0:
+            raise ConfigError(f"flip is {self.flip}: it is a probability, so give a number from 0 to 1")
+        if not (all(0.0 <= part <= 1.0 for part in self.jitter) and self.jitter[3] <= 0.5):
+            raise ConfigError(f"jitter is {self.jitter}: give numbers from 0 to 1, the last, of hue, up to 0.5")
         if self.cutout < 0:
             raise ConfigError(f"cutout is {self.cutout}: it is a side in pixels, so give 0 (no cutout) or more")
 
@@ -61,12 +91,12 @@ def crop_and_flip(pixels: Tensor, augment: Augment, generator: torch.Generator) 
 
 
 def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Set one square of each image to 0, which after normalising is the mean colour.
+    """Set one square of each image to 0, which after normalizing is the mean color.
 
-    The centre is uniform over all pixels, so the square may hang over the border.
+    The center is uniform over all pixels, so the square may hang over the border.
 
     Args:
-        images: Normalised images (N, C, H, W).
+        images: Normalized images (N, C, H, W).
         side: Side of the square in pixels.
         generator: CPU generator of all draws.
 
@@ -80,7 +110,7 @@ def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return images.masked_fill(square.to(images.device), 0.0)
 
 
-def _band(centre: Tensor, extent: int, side: int) -> Tensor:
-    start = (centre - side // 2).unsqueeze(1)
+def _band(center: Tensor, extent: int, side: int) -> Tensor:
+    start = (center - side // 2).unsqueeze(1)
     position = torch.arange(extent)
     return (position >= start) & (position < start + side)

@@ -1,4 +1,4 @@
-"""Image files to one uint8 tensor."""
+"""Image files to RGB: one, or many as one uint8 tensor."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mlo import ConfigError, DataError
-
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
 
 def decode(files: Sequence[Path], side: int | None) -> Tensor:
@@ -45,12 +43,21 @@ def decode(files: Sequence[Path], side: int | None) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_one(path: Path, side: int | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def open_rgb(path: Path) -> Image.Image:
+    """Read one image as RGB.
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            return file.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}): replace or remove it") from error
+
+
+def _decode_one(path: Path, side: int | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    image = open_rgb(path)
     if side is not None:
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8)

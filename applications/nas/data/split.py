@@ -1,21 +1,45 @@
-"""Seeded, class-balanced choices of images, made on the labels alone."""
+"""Seeded choices of images, balanced over the classes; made on the targets alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mlo import ConfigError, DataError
 
+SplitKind = Literal["halves", "ablation", "file"]
+"""How an official train and test set become train, valid and test: random halves and the official test set; 45 %, 45 %
+and 10 % of the official train set, the official test set unseen; or the first and the last half in file order, as in
+DARTS, and the official test set (for sets that are not sorted by class)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which images the three parts of a task took.
+
+    Attributes:
+        kind: How the images were chosen.
+        seed: Of the choice.
+        sources: For train, valid and test, which set its indices count.
+        parts: For each the int64 indices.
+    """
+
+    kind: str
+    seed: int
+    sources: tuple[str, str, str]
+    parts: tuple[Tensor, Tensor, Tensor]
+
 
 def stratified_split(labels: Tensor, fractions: Sequence[float], generator: torch.Generator) -> tuple[Tensor, ...]:
     """Cut a data set into parts that all have the classes in the same proportion.
 
     Args:
-        labels: (N,) int64.
+        labels: (N,) int64; or floating point targets of N images, which count as one class.
         fractions: Share of each part; they sum to 1.
         generator: Decides which image goes where.
 
@@ -28,11 +52,11 @@ def stratified_split(labels: Tensor, fractions: Sequence[float], generator: torc
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ConfigError(f"fractions {tuple(fractions)}: give shares that are not negative and sum to 1")
     parts: list[list[Tensor]] = [[] for _ in fractions]
-    for label in labels.unique().tolist():
-        members = _shuffled(labels, label, generator)
+    for members in _strata(labels):
+        shuffled = members[torch.randperm(len(members), generator=generator)]
         ends = [round(share * len(members)) for share in accumulate(fractions)]
         for part, start, end in zip(parts, [0, *ends], ends, strict=False):
-            part.append(members[start:end])
+            part.append(shuffled[start:end])
     return tuple(torch.cat(part).sort().values for part in parts)
 
 
@@ -40,7 +64,7 @@ def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> T
     """Choose a few images, of each class equally many (one more of the first classes if `count` does not divide).
 
     Args:
-        labels: (N,) int64.
+        labels: (N,) int64; or floating point targets of N images, which count as one class.
         count: How many images to choose.
         generator: Decides which.
 
@@ -50,47 +74,86 @@ def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> T
     Raises:
         DataError: There are too few images of some class, or fewer places than classes.
     """
-    classes = labels.unique().tolist()
-    if count < len(classes):
-        raise DataError(f"a subset of {count} images for {len(classes)} classes: take at least one of each class")
+    strata = _strata(labels)
+    if count < len(strata):
+        raise DataError(f"a subset of {count} images for {len(strata)} classes: take at least one of each class")
     chosen = []
-    for rank, label in enumerate(classes):
-        share = count // len(classes) + (rank < count % len(classes))
-        members = _shuffled(labels, label, generator)
+    for rank, members in enumerate(strata):
+        share = count // len(strata) + (rank < count % len(strata))
         if len(members) < share:
-            raise DataError(
-                f"a subset of {count} images needs {share} of class {label}, which has {len(members)}: take fewer"
-            )
-        chosen.append(members[:share])
+            label = "" if labels.is_floating_point() else f" of class {int(labels[members[0]])}"
+            raise DataError(f"a subset of {count} images needs {share}{label}, which has {len(members)}: take fewer")
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
     return torch.cat(chosen).sort().values
 
 
-def halves_and_test(
-    train_labels: Tensor, test_labels: Tensor, *, seed: int, subset: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def cut(train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int | None) -> Split:
     """Choose the three parts of a task whose data come as an official train and test set.
 
     Args:
-        train_labels: (N,) int64, of the official train set.
-        test_labels: (M,) int64, of the official test set.
+        train: Targets of the official train set.
+        test: Targets of the official test set.
+        kind: How the two become three.
         seed: Fixes all choices.
-        subset: Images to keep in each part, or None for all.
+        subset: Images to keep in each part, class-balanced; None for all.
 
     Returns:
-        Indices into the train set for weights and for the architecture, and into the test set.
+        The split; its indices count the images of the official sets.
+
+    Raises:
+        DataError: A class would have no image in some part, or the subset is too large.
     """
     generator = torch.Generator().manual_seed(seed)
-    first, second = stratified_split(train_labels, (0.5, 0.5), generator)
-    test = torch.arange(len(test_labels))
-    if subset is None:
-        return first, second, test
-    return (
-        first[balanced_subset(train_labels[first], subset, generator)],
-        second[balanced_subset(train_labels[second], subset, generator)],
-        balanced_subset(test_labels, subset, generator),
-    )
+    if kind == "ablation":
+        first, second, last = stratified_split(train, (0.45, 0.45, 0.1), generator)
+        source, targets = "train", train
+    else:
+        halves = torch.arange(len(train)).tensor_split([len(train) // 2])
+        first, second = halves if kind == "file" else stratified_split(train, (0.5, 0.5), generator)
+        source, targets, last = "test", test, torch.arange(len(test))
+    if subset is not None:
+        first = first[balanced_subset(train[first], subset, generator)]
+        second = second[balanced_subset(train[second], subset, generator)]
+        last = last[balanced_subset(targets[last], subset, generator)]
+    return Split(kind, seed, ("train", "train", source), (first, second, last))
 
 
-def _shuffled(labels: Tensor, label: int, generator: torch.Generator) -> Tensor:
-    members = (labels == label).nonzero().squeeze(1)
-    return members[torch.randperm(len(members), generator=generator)]
+def check_covered(split: Split, train: Tensor, classes: Sequence[str], where: str) -> None:
+    """Refuse a split with a part of the train set in which a class has no image.
+
+    Args:
+        split: The split.
+        train: (N,) int64 classes of the official train set.
+        classes: Their names.
+        where: What to call the data in an error.
+
+    Raises:
+        DataError: There is such a class.
+    """
+    for part, source, indices in zip(("train", "valid", "test"), split.sources, split.parts, strict=True):
+        if source == "train":
+            for label in (train[indices].bincount(minlength=len(classes)) == 0).nonzero().flatten().tolist():
+                count = int((train == label).sum())
+                images = "a single image" if count == 1 else f"{count} images"
+                raise DataError(
+                    f"{where}/{classes[label]}: {images} cannot be cut into all parts (the split {split.kind!r} leaves "
+                    f"none for {part}): add others, or split in another way"
+                )
+
+
+def as_ranges(indices: Tensor) -> str:
+    """Write ascending indices in short, such as "0-2 5 7-9"."""
+    if len(indices) == 0:
+        return ""
+    ends = ((indices.diff() != 1).nonzero().flatten() + 1).tolist()
+    runs = zip([0, *ends], [*ends, len(indices)], strict=True)
+    bounds = [(int(indices[start]), int(indices[end - 1])) for start, end in runs]
+    return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in bounds)
+
+
+def _strata(labels: Tensor) -> list[Tensor]:
+    """Return the images of each class that occurs, or all of them if there are no classes."""
+    if labels.is_floating_point():
+        return [torch.arange(len(labels))]
+    counts = labels.unique(return_counts=True)[1]
+    return list(labels.argsort(stable=True).split(counts.tolist()))

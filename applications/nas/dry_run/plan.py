@@ -9,18 +9,17 @@ import torch
 from torch import Tensor
 
 import mlo
-from applications.nas.data import Task
+from applications.nas.data import Images, Task
 from applications.nas.dry_run.blank import blank_tasks
 from applications.nas.dry_run.memory import Footprint, Memory, estimate, footprint, saved_bytes
 from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Progress, Stage
 from applications.nas.optimizers import cosine
-from applications.nas.search import begin, chosen_tasks, stage_gradients
+from applications.nas.search import begin, chosen_tasks, complete, stage_gradients
 from applications.nas.search_stage import Prepared, prepare
-from applications.nas.settings import CifarData, SearchSettings, WatchSettings
+from applications.nas.settings import CifarData, FashionData, ImageNetData, SearchSettings, WatchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.operations import operation
-from applications.nas.tasks import located
 from mlo import DataError
 
 
@@ -77,10 +76,12 @@ class Plan:
 
     @property
     def data(self) -> int:
-        """Bytes of the images that the search holds where it computes: training and validation."""
+        """Bytes of the images that the search holds where it computes; those that stay on disk are not among them."""
+        if isinstance(self.settings.data, ImageNetData):
+            return 0  # blank ones would look as if they were held
         parts = [part for task in self.tasks for part in (task.train, task.valid)]
-        held = [value for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
-        return sum(value.nbytes for value in held)
+        held = [part for part in parts if isinstance(part, Images)]
+        return sum(part.pixels.nbytes + part.labels.nbytes for part in held)
 
 
 def make_plan(settings: SearchSettings) -> Plan:
@@ -90,13 +91,13 @@ def make_plan(settings: SearchSettings) -> Plan:
         settings: Of the search.
 
     Returns:
-        The plan. Where CIFAR is not there, its published sizes stand in. Operations that a later stage would keep are
-        not known before: those that take most memory are assumed.
+        The plan. Where CIFAR, Fashion-MNIST or ImageNet is not there, its published sizes stand in. Operations that a
+        later stage would keep are not known before: those that take most memory are assumed.
 
     Raises:
         MLOError: Whatever the search itself would refuse before its first step.
     """
-    settings = replace(settings, data=located(settings.data)).resolved()
+    settings = complete(settings)
     tasks, missing = _tasks(settings)
     course = begin(replace(settings, device="cpu", watch=WatchSettings(gap=False)), tasks)
     first = prepared = prepare(course, 0, settings.supernet.space)
@@ -110,7 +111,7 @@ def make_plan(settings: SearchSettings) -> Plan:
 def _tasks(settings: SearchSettings) -> tuple[tuple[Task, ...], str]:
     """Return the tasks, and why their data are not there if they are blank."""
     data = settings.data
-    if isinstance(data, CifarData):
+    if isinstance(data, CifarData | FashionData):
         data = replace(data, download=False)
     try:
         return chosen_tasks(replace(settings, data=data)), ""

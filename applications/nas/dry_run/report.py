@@ -102,7 +102,8 @@ def _memory(plan: Plan) -> Iterator[str]:
         yield f"  {_bytes(memory.weights)}: {sets}, with momentum, statistics, initial and new values"
         yield f"  {_bytes(memory.activations)}: saved for backward passes; alive at once: {memory.graphs}"
         yield f"  {_bytes(memory.batches)}: images of a step"
-    yield f"{_bytes(plan.data)}: images of all tasks, on top"
+    if plan.data:
+        yield f"{_bytes(plan.data)}: images of all tasks, on top"
     yield "not in it: what torch itself takes, work space of convolutions, and what an allocator keeps"
 
 

@@ -48,26 +48,26 @@ def place_labels(
         positions: Of the vertices.
 
     Returns:
-        Centre of each label.
+        Center of each label.
     """
     ends = [(positions[source], positions[target]) for source, target in links]
     curves = [[curve_point(*ends[i], bends[i], step / _STEPS) for step in range(_STEPS + 1)] for i in range(len(links))]
     nodes = [_box(point, _NODE_WIDTH, _NODE_HEIGHT) for point in positions.values()]
     named = [index for index, name in enumerate(names) if name]
-    centres = [curve_point(*pair, bend, 0.5) for pair, bend in zip(ends, bends, strict=True)]
+    centers = [curve_point(*pair, bend, 0.5) for pair, bend in zip(ends, bends, strict=True)]
     costs = dict.fromkeys(named, 0.0)
     best: tuple[float, list[Point]] | None = None
     for _ in range(_ROUNDS):
         for index in named:
-            labels = [_label(centres[i], names[i]) for i in named if i != index]
+            labels = [_label(centers[i], names[i]) for i in named if i != index]
             under = [point for i, curve in enumerate(curves) if i != index for point in curve]
             options = [curve_point(*ends[index], bends[index], place) for place in _PLACES]
             prices = [_cost(_label(point, names[index]), nodes, labels, under) for point in options]
             costs[index] = min(prices)
-            centres[index] = options[prices.index(costs[index])]
+            centers[index] = options[prices.index(costs[index])]
         if best is None or sum(costs.values()) < best[0]:
-            best = sum(costs.values()), list(centres)
-    return best[1] if best else centres
+            best = sum(costs.values()), list(centers)
+    return best[1] if best else centers
 
 
 def _cost(label: Box, nodes: Sequence[Box], labels: Sequence[Box], under: Sequence[Point]) -> float:
@@ -82,10 +82,10 @@ def _overlap(a: Box, b: Box) -> float:
     return width * height if width > 0 and height > 0 else 0.0
 
 
-def _label(centre: Point, name: str) -> Box:
-    return _box(centre, _LETTER_WIDTH * len(name) + 2 * _MARGIN, _LABEL_HEIGHT + _MARGIN)
+def _label(center: Point, name: str) -> Box:
+    return _box(center, _LETTER_WIDTH * len(name) + 2 * _MARGIN, _LABEL_HEIGHT + _MARGIN)
 
 
-def _box(centre: Point, width: float, height: float) -> Box:
-    x, y = centre
+def _box(center: Point, width: float, height: float) -> Box:
+    x, y = center
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2

@@ -5,7 +5,7 @@ Everything is found by trying fixed candidates in a fixed order, so the same cel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations, product
 from math import hypot
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from applications.nas._label_places import Link, Point, curve_point, place_labels
+from applications.nas.draw.label_places import Link, Point, curve_point, place_labels
 
 if TYPE_CHECKING:
     from applications.nas.space.genotype import Cell
@@ -58,11 +58,12 @@ class Layout:
         return min(xs) - _SIDE_MARGIN, min(ys) - _MARGIN, max(xs) + _SIDE_MARGIN, max(ys) + _MARGIN
 
 
-def lay_out(cell: Cell) -> Layout:
+def lay_out(cell: Cell, positions: Mapping[int, Point] | None = None) -> Layout:
     """Place everything that is drawn of a cell.
 
     Args:
         cell: Two edges for each node, in node order.
+        positions: Of the vertices, where they are not to be chosen for this cell.
 
     Returns:
         Positions with equal units on both axes, and arrows in the order of the edges, then of the concatenation.
@@ -71,11 +72,11 @@ def lay_out(cell: Cell) -> Layout:
     links = [(edge.predecessor, 2 + index // 2) for index, edge in enumerate(cell.edges)]
     links += [(node, output) for node in cell.concat]
     names = [edge.operation for edge in cell.edges] + [""] * len(cell.concat)
-    positions = _positions(links, output)
-    bends = _bends(links, positions)
-    labels = place_labels(links, names, bends, positions)
+    places = dict(positions) if positions is not None else _positions(links, output)
+    bends = _bends(links, places)
+    labels = place_labels(links, names, bends, places)
     arrows = zip(*zip(*links, strict=True), names, bends, labels, strict=True)
-    return Layout(positions, tuple(Arrow(*arrow) for arrow in arrows))
+    return Layout(places, tuple(Arrow(*arrow) for arrow in arrows))
 
 
 def _positions(links: Sequence[Link], output: int) -> dict[int, Point]:
@@ -96,7 +97,7 @@ def _orders(layers: list[list[int]]) -> Iterator[tuple[tuple[int, ...], ...]]:
 
 
 def _place(graph: nx.MultiDiGraph, order: Sequence[Sequence[int]]) -> dict[int, Point]:
-    # networkx centres each layer and then rescales the whole: undone, for the room that labels need is absolute.
+    # networkx centers each layer and then rescales the whole: undone, for the room that labels need is absolute.
     ranked = nx.multipartite_layout(graph, subset_key=dict(enumerate(order)))
     first, last = float(ranked[order[0][0]][0]), float(ranked[order[-1][0]][0])
     unit = (last - first) / (len(order) - 1)

@@ -1,0 +1,65 @@
+"""Supernets and architecture of a search after an epoch, in a file that loads without running code."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import mlo
+from applications.nas.files import write_bytes
+from applications.nas.formulations import ARCHITECTURE
+from applications.nas.methods import Progress
+from mlo import DataError
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a search had come to.
+
+    Attributes:
+        stage: From 1.
+        epoch: From 1, in its stage.
+        architecture: The architecture variables.
+        supernets: The state dict of each problem's supernet, by the name of the problem.
+    """
+
+    stage: int
+    epoch: int
+    architecture: dict[str, Tensor]
+    supernets: dict[str, dict[str, Tensor]]
+
+
+def write_checkpoint(folder: Path, engine: mlo.Engine, place: Progress) -> None:
+    """Write the present state of a search, whole or not at all, in place of the one before."""
+    supernets: dict[str, dict[str, Tensor]] = {}
+    for name in engine.graph.names:
+        exported = engine.export(name)
+        if isinstance(exported, nn.Module):
+            supernets[name] = {key: value.cpu() for key, value in exported.state_dict().items()}
+    tables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    state = {"stage": place.stage + 1, "epoch": place.epoch + 1, "architecture": tables, "supernets": supernets}
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(folder / CHECKPOINT, content.getvalue())
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read what `write_checkpoint` wrote.
+
+    Raises:
+        DataError: If there is none, or it cannot be read; the message names the file.
+    """
+    file = folder / CHECKPOINT
+    if not file.is_file():
+        raise DataError(f"{file} is missing: a search writes it after its first epoch")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return Checkpoint(state["stage"], state["epoch"], state["architecture"], state["supernets"])
+    except Exception as error:  # a foreign file can fail in any way
+        raise DataError(f"{file} holds no state of a search that can be read: search again") from error

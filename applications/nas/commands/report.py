@@ -1,0 +1,71 @@
+"""`mlo-nas report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from applications.nas.report.csv_file import as_csv
+from applications.nas.report.quoted import PUBLISHED, read_quoted
+from applications.nas.report.read import Found, find_runs
+from applications.nas.report.table import make_tables
+from applications.nas.report.writers import as_console, as_latex, as_markdown
+from applications.nas.run_folder import write_text
+from mlo import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Print and write a table for each task: what runs measured, beside published figures that are marked as quoted."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of searches, retrainings, sweeps and demos; what is below them is found."""
+    out: Path = Path("report")
+    """Folder for report.md, report.csv and report.tex; files of these names there are replaced."""
+    quoted: Path | None = None
+    """A CSV file with more published rows, with the columns of the one that ships (report/quoted.csv)."""
+    published: bool = True
+    """Show the published rows that ship."""
+
+
+def run(words: list[str], console: Console) -> None:
+    """Run `mlo-nas report` with the words behind it."""
+    command = tyro.cli(ReportCommand, args=words, prog="mlo-nas report")
+    if not command.runs:
+        raise ConfigError("report: no run is named: give the folders of searches, retrainings, sweeps or demos")
+    if command.out.exists() and not command.out.is_dir():
+        raise ConfigError(f"{command.out} is no folder: name another with --out")
+    quoted = read_quoted(PUBLISHED) if command.published else []
+    quoted += read_quoted(command.quoted) if command.quoted is not None else []
+    found = find_runs(command.runs)
+    left_out = _left_out(found)
+    if not found.retrained:
+        raise DataError(f"report: there is no finished retraining to report; left out: {'; '.join(left_out)}")
+    tables = make_tables(found.retrained, quoted)
+    command.out.mkdir(parents=True, exist_ok=True)
+    write_text(command.out / "report.md", as_markdown(tables, left_out))
+    write_text(command.out / "report.csv", as_csv(tables))
+    write_text(command.out / "report.tex", as_latex(tables, left_out))
+    for table in tables:
+        console.print(as_console(table))
+        for note in table.notes:
+            console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+    for line in left_out:
+        console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written: {command.out}/report.md, report.csv, report.tex", highlight=False, soft_wrap=True)
+
+
+def _left_out(found: Found) -> list[str]:
+    """Say what is in no table, and why."""
+    used = {run.search.folder.resolve() for run in found.retrained if run.search is not None}
+    lines = [f"{folder}: {reason}" for folder, reason in found.left_out]
+    for search in found.searched:
+        if search.folder.resolve() not in used:
+            lines.append(f"{search.folder}: the cell of this search was not retrained (mlo-nas retrain)")
+    for run in found.retrained:
+        if run.lost:
+            lines.append(f"the search of {run.folder}, which is in the tables as {run.cell!r}: {run.lost}")
+    return lines

@@ -1,0 +1,123 @@
+"""`mlo-nas sweep`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from applications.nas.commands.common import choose_preset, parse
+from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.run_folder import read_search_settings
+from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.sweep.folder import find_folder, read_sweep
+from applications.nas.sweep.plan import Axis, SweepSettings, points
+from applications.nas.sweep.run import sweep
+from mlo import ConfigError
+
+_USAGE = """\
+mlo-nas sweep PRESET --vary FIELD VALUE... [--vary FIELD VALUE...] [--retrain PRESET] [options]
+mlo-nas sweep --resume DIR [--workers N]
+
+One search for each combination of the values; with --retrain, each found cell is trained from scratch, too.
+Run the same command again, or --resume, to go on: finished points are skipped, failed ones are tried again.
+
+  --vary FIELD VALUE...  a setting of the search by its dotted path, as in config.json:
+                           --vary formulation.weight 0.1 1 10 100   --vary seed 0 1 2
+                           --vary formulation single multi          --vary data.classes 100,10 10,100
+                         a comma stands between the members of a list; over seeds, means and deviations are taken
+  --retrain PRESET       {retrain}; options of it begin with --retrain. (--retrain.epochs 5)
+
+"""
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """Run a search at each combination of some values, and compare what comes out."""
+
+    settings: Annotated[SearchSettings, tyro.conf.arg(name="")]
+    workers: int = 1
+    """Points at a time, in processes of one thread each."""
+    out: Path | None = None
+    """Folder of the sweep; left out: runs/sweep-PRESET-N, the one that holds this very sweep if there is one."""
+
+
+@dataclass(frozen=True)
+class SweepRetrainCommand(SweepCommand):
+    """Run a search at each combination of some values, train the found cells, and compare their test errors."""
+
+    retrain: RetrainSettings = RetrainSettings()
+
+
+@dataclass(frozen=True)
+class ResumeCommand:
+    """Go on with a sweep: run what is missing, and try again what failed."""
+
+    resume: Path
+    """Folder of the sweep."""
+    workers: int = 1
+    """Points at a time, in processes of one thread each."""
+
+
+def run(words: list[str], console: Console) -> None:
+    """Run `mlo-nas sweep` with the words behind it."""
+    if {"-h", "--help"}.intersection(words):
+        sys.stdout.write(_USAGE.format(retrain=", ".join(RETRAIN)))
+    if any(word.partition("=")[0] == "--resume" for word in words):
+        resumed = tyro.cli(ResumeCommand, args=words, prog="mlo-nas sweep")
+        sweep(read_sweep(resumed.resume), resumed.resume, console, workers=_positive(resumed.workers))
+        return
+    name, default, rest = choose_preset(words, SEARCH, read_search_settings, "sweep")
+    axes, rest = _take_axes(rest)
+    retrain, rest = _take_retrain(rest)
+    command = SweepCommand(default)
+    if retrain is not None:
+        command = SweepRetrainCommand(default, retrain=retrain)
+    command = parse(command, rest, f"mlo-nas sweep {name}")
+    wanted = command.retrain if isinstance(command, SweepRetrainCommand) else None
+    settings = SweepSettings(command.settings, axes, wanted)
+    points(settings)  # what does not fit is refused before a folder is looked for
+    folder = find_folder(settings, command.out, Path("runs"), f"sweep-{name}")
+    sweep(settings, folder, console, workers=_positive(command.workers))
+
+
+def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:
+    """Return what is varied, and the other words."""
+    axes, rest, left = [], [], list(words)
+    while left:
+        word = left.pop(0)
+        if word != "--vary":
+            rest.append(word)
+            continue
+        given = []
+        while left and not left[0].startswith("--"):
+            given.append(left.pop(0))
+        if not given:
+            raise ConfigError("sweep: --vary names no field: give --vary FIELD VALUE ...")
+        axes.append(Axis(given[0], tuple(given[1:])))
+    return tuple(axes), rest
+
+
+def _take_retrain(words: list[str]) -> tuple[RetrainSettings | None, list[str]]:
+    """Return the preset of the retraining, if one is named, and the other words."""
+    found, rest, left = None, [], list(words)
+    while left:
+        word, sign, value = left.pop(0).partition("=")
+        if word != "--retrain":
+            rest.append(f"{word}{sign}{value}")
+            continue
+        name = value if sign else (left.pop(0) if left else "")
+        if name not in RETRAIN:
+            raise ConfigError(f"sweep: --retrain {name or 'names no preset'}: the presets are {', '.join(RETRAIN)}")
+        found = RETRAIN[name][1]
+    return found, rest
+
+
+def _positive(workers: int) -> int:
+    if workers < 1:
+        raise ConfigError(f"sweep: workers must be at least 1, got {workers}")
+    return workers

@@ -1,0 +1,65 @@
+"""`mlo-nas zoo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from applications.nas.draw import draw_genotype
+from applications.nas.space.published import PUBLISHED
+from applications.nas.space.zoo import ZOO
+from mlo import ConfigError
+
+
+@dataclass(frozen=True)
+class ZooCommand:
+    """List the published cells, or show one of them."""
+
+    cell: tyro.conf.Positional[str] = ""
+    """A name of the list; left out: the list."""
+    out: Path | None = None
+    """Draw the cell: path of the pictures without their suffix."""
+
+
+def run(words: list[str], console: Console) -> None:
+    """Run `mlo-nas zoo` with the words behind it."""
+    command = tyro.cli(ZooCommand, args=words, prog="mlo-nas zoo")
+    if command.cell and command.cell not in ZOO:
+        raise ConfigError(f"zoo: no published cell is called {command.cell!r}; there are {', '.join(ZOO)}")
+    if command.out is not None and not command.cell:
+        raise ConfigError("zoo: --out draws one cell: name it, as in `mlo-nas zoo DARTS_V2 --out cell`")
+    if not command.cell:
+        _list(console)
+        return
+    facts = PUBLISHED[command.cell]
+    console.print(f"{command.cell}: {facts.source}", highlight=False, soft_wrap=True)
+    console.print(str(ZOO[command.cell]), highlight=False)
+    if command.out is not None:
+        stem = command.out.with_suffix("") if command.out.suffix in (".svg", ".png") else command.out
+        for path in draw_genotype(ZOO[command.cell], stem):
+            console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _list(console: Console) -> None:
+    table = Table()
+    table.add_column("cell", no_wrap=True)
+    headings = ("CIFAR-10 params", "CIFAR-100 params", "CIFAR-10 mult-adds", "ImageNet params", "ImageNet mult-adds")
+    for heading in (*headings, "skips"):
+        table.add_column(heading, justify="right")
+    for name, one in PUBLISHED.items():
+        counts = (one.cifar10, one.cifar100, one.cifar_multiply_adds, one.imagenet, one.imagenet_multiply_adds)
+        skips = str(ZOO[name].count("skip_connect"))
+        table.add_row(name, *(f"{count / 1e6:.2f} M" for count in counts), skips)
+    console.print(table)
+    for name, one in PUBLISHED.items():
+        console.print(f"{name}: {one.source}", highlight=False, soft_wrap=True)
+    console.print(
+        "CIFAR: 20 cells, C = 36, 32x32. ImageNet: 14 cells, C = 48, 224x224. Without auxiliary heads; multiply-adds "
+        "of one image in convolutions and linear layers. `mlo-nas zoo NAME` shows a cell, --out STEM draws it.",
+        highlight=False,
+        soft_wrap=True,
+    )

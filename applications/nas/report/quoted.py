@@ -1,0 +1,96 @@
+"""Published figures, from a file that ships and from files of the user."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mlo import DataError
+
+PUBLISHED = Path(__file__).with_name("quoted.csv")
+"""The figures that ship; `checked` is yes where a figure was found in the paper, or in another paper's table of it."""
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A row that was published and not measured here; None stands for what its source does not say.
+
+    Attributes:
+        table: The data set.
+        method: How its source calls the method.
+        error: Test error in percent, for ImageNet top-1.
+        std: Its standard deviation.
+        top5: Top-5 error in percent.
+        params_M: Parameters in millions.
+        multiply_adds_M: Multiply-adds of one image in millions.
+        cost_gpu_days: Of the search.
+        checked: Whether the figures were compared with a source, not quoted from memory.
+        source: Where they were published.
+    """
+
+    table: str
+    method: str
+    error: float | None
+    std: float | None
+    top5: float | None
+    params_M: float | None  # noqa: N815 - M is the unit
+    multiply_adds_M: float | None  # noqa: N815
+    cost_gpu_days: float | None
+    checked: bool
+    source: str
+
+
+def read_quoted(file: Path) -> list[Quoted]:
+    """Read published figures.
+
+    Args:
+        file: CSV with a header; `table`, `method` and `source` are needed, the other columns of `Quoted` may be missing
+            or empty.
+
+    Raises:
+        DataError: If something in it is not as it should be; the message names the line.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} cannot be read as CSV: {error}") from error
+    return [_row(row, f"{file}, row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def same_data(table: str, task: str) -> bool:
+    """Say whether a task is the data set of a table: "cifar10" is CIFAR-10."""
+    first, second = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (table, task))
+    return first == second
+
+
+def _row(row: Mapping[str, str | None], where: str) -> Quoted:
+    known = [field.name for field in fields(Quoted)]
+    unknown = [str(name) for name in row if name not in known]
+    if unknown:
+        raise DataError(f"{where}: no column is called {', '.join(unknown)}; they are {', '.join(known)}")
+    texts = {name: (row.get(name) or "").strip() for name in known}
+    for name in ("table", "method", "source"):
+        if not texts[name]:
+            raise DataError(f"{where}: {name!r} is empty: say which {name} it is")
+    if texts["checked"] not in ("yes", "no", ""):
+        raise DataError(f"{where}: 'checked' is {texts['checked']!r}: give yes or no")
+    error, std, top5, params, adds, cost = (_number(texts[name], name, where) for name in known[2:8])
+    checked = texts["checked"] == "yes"
+    return Quoted(texts["table"], texts["method"], error, std, top5, params, adds, cost, checked, texts["source"])
+
+
+def _number(text: str, name: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {name!r} is {text!r}, no number: leave it empty if it is not known") from error
+    if not (math.isfinite(value) and value >= 0):
+        raise DataError(f"{where}: {name!r} is {text!r}: give a finite number that is not negative")
+    return value

@@ -1,0 +1,123 @@
+"""Read the folder of a retraining, and test its networks again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from applications.nas.build import build_network, measure_on
+from applications.nas.config_file import from_json
+from applications.nas.data import Task
+from applications.nas.evaluation import score
+from applications.nas.files import read_json, read_text
+from applications.nas.progress import Tick
+from applications.nas.retrain import Training
+from applications.nas.retrain_pages import DATA
+from applications.nas.run_folder import CONFIG, RESULTS, read_genotype
+from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
+from applications.nas.space.genotype import Genotype
+from applications.nas.tasks import choose_device, load_tasks
+from applications.nas.weights_file import load_weights
+from mlo import DataError
+
+
+@dataclass(frozen=True)
+class RetrainFolder:
+    """What a finished retraining left.
+
+    Attributes:
+        path: The folder.
+        name: How reports call the architecture.
+        genotype: The cell; None for a network of torchvision.
+        settings: How it was trained.
+        source: On what.
+        trainings: What came out.
+    """
+
+    path: Path
+    name: str
+    genotype: Genotype | None
+    settings: RetrainSettings
+    source: RetrainData
+    trainings: tuple[Training, ...]
+
+
+def read_retrain_folder(path: Path) -> RetrainFolder:
+    """Read the folder of a finished retraining.
+
+    Raises:
+        DataError: If it is none, or a file is missing or broken; the message names it.
+        ConfigError: If its settings are not well formed.
+    """
+    content = _read_results(path)
+    settings = from_json(RetrainSettings, read_text(path / CONFIG), str(path / CONFIG))
+    source = from_json(RetrainData, read_text(path / DATA), str(path / DATA))
+    genotype = None if isinstance(settings.network, TorchvisionForm) else read_genotype(path)
+    try:
+        trainings = tuple(_training(one) for one in content["trainings"])
+        return RetrainFolder(path, str(content["cell"]), genotype, settings, source, trainings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path / RESULTS} is not what a retraining writes ({error}): train again") from error
+
+
+def evaluate_again(
+    folder: RetrainFolder, data: Data, device: Device, begin: Callable[[str], Tick]
+) -> tuple[Training, ...]:
+    """Test every network of a retraining again.
+
+    Args:
+        folder: The retraining.
+        data: Where its tasks are now; their names must be the same.
+        device: Where to compute.
+        begin: Begins a piece of work by its label, and returns what to call as it goes on.
+
+    Returns:
+        The trainings with errors, metrics, costs and numbers of images as they are found now.
+
+    Raises:
+        DataError: If weights or data are missing, broken or of another network.
+    """
+    tasks = {task.name: task for task in load_tasks(data, folder.source.seed)}
+    for training in folder.trainings:
+        if training.task not in tasks:
+            known = ", ".join(tasks)
+            raise DataError(f"task {training.task!r} is not among the data, which hold {known}: name other data")
+    tick, found = begin("evaluate"), []
+    for index, training in enumerate(folder.trainings):
+        tick(index, len(folder.trainings), f"{training.task}, seed {training.seed}")
+        found.append(_again(folder, training, tasks[training.task], device))
+    tick(len(found), len(found), "")
+    return tuple(found)
+
+
+def _again(folder: RetrainFolder, training: Training, task: Task, device: Device) -> Training:
+    network = build_network(folder.genotype, task, folder.settings)
+    load_weights(network, folder.path / f"{training.task}-{training.seed}.pt")
+    now, cost = score(network.to(choose_device(device)), task), measure_on(folder.genotype, task, folder.settings)
+    return replace(
+        training,
+        error=now.error,
+        top5=now.top5,
+        metric=task.objective.metric,
+        tested=len(task.test),
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+    )
+
+
+def _training(one: dict[str, Any]) -> Training:
+    training = Training(**one)
+    return replace(training, task=str(training.task), seed=int(training.seed), error=float(training.error))
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    file = path / RESULTS
+    if not file.is_file():
+        why = "the retraining has not finished" if (path / DATA).exists() else f"{path} is no folder of a retraining"
+        raise DataError(f"{file} does not exist ({why}): give the folder that `mlo-nas retrain` named at its end")
+    content = read_json(file, "train again")
+    if not isinstance(content, dict) or content.get("kind") != "retrain":
+        raise DataError(f"{file} is not that of a retraining: give the folder that `mlo-nas retrain` named at its end")
+    return content

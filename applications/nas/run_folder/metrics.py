@@ -1,0 +1,115 @@
+"""Logged numbers as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from applications.nas.files import explained, read_text, write_text
+from mlo import DataError
+
+METRICS = "metrics.csv"
+
+
+class MetricsFile:
+    """A CSV file that gains one row at a time, on disk as soon as it is written.
+
+    A row may lack columns: their cells stay empty. One that brings a new column makes the file be written anew, with
+    that column last and empty in the rows before.
+
+    Args:
+        path: The file.
+        columns: The first columns; others follow as rows bring them.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
+        """Create the file."""
+        self._path, self._columns = path, list(columns)
+        self.rows: list[dict[str, float]] = []
+        with explained(path):
+            self._file: TextIO = path.open("w", newline="", encoding="utf-8")
+            try:
+                self._append(self._columns)
+            except OSError:
+                self._drop()
+                raise
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append a row.
+
+        Raises:
+            DataError: If it cannot be written.
+        """
+        self.rows.append(dict(row))
+        new = [column for column in row if column not in self._columns]
+        with explained(self._path):
+            if new:
+                self._columns += new
+                self._rewrite()
+            else:
+                self._append(self._cells(row))
+
+    def _cells(self, row: Mapping[str, float]) -> list[object]:
+        return [row.get(column, "") for column in self._columns]
+
+    def _append(self, cells: Sequence[object]) -> None:
+        if not cells:
+            return
+        csv.writer(self._file).writerow(cells)
+        self._file.flush()
+
+    def _rewrite(self) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([self._columns, *(self._cells(row) for row in self.rows)])
+        write_text(self._path, text.getvalue())
+        # What was open is no longer the file of that name.
+        self._file.close()
+        self._file = self._path.open("a", newline="", encoding="utf-8")
+
+    def __enter__(self) -> MetricsFile:
+        """Return self."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the file."""
+        if error is not None:
+            self._drop()
+            return
+        with explained(self._path):
+            self._file.close()
+
+    def _drop(self) -> None:
+        """Close the file after an error, which matters more than that closing, too, finds no room."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Read what `MetricsFile` wrote; a last line that is not complete, as of a search that still runs, is left out.
+
+    Args:
+        folder: Folder of a run.
+
+    Returns:
+        The rows, without the columns that are empty in them.
+
+    Raises:
+        DataError: If the file is missing or holds something else.
+    """
+    file = folder / METRICS
+    lines = read_text(file).splitlines(keepends=True)
+    complete = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
+    rows = []
+    for number, row in enumerate(csv.DictReader(complete), start=2):
+        if None in row or None in row.values():
+            raise DataError(f"{file}: line {number} has not as many cells as the first: remove that line")
+        try:
+            rows.append({name: float(cell) for name, cell in row.items() if cell})
+        except ValueError as error:
+            raise DataError(f"{file}: line {number}: {error}: remove that line") from error
+    return rows

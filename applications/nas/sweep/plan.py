@@ -1,0 +1,111 @@
+"""What a sweep runs: all combinations of values of some fields."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from applications.nas.config_fields import get_field, with_fields
+from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.tasks import located
+from mlo import ConfigError
+
+SEED = "seed"
+"""The field whose values are repetitions, not settings to compare."""
+_LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field and its values, as words of a command line."""
+
+    field: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """All of a sweep that decides about its results."""
+
+    search: SearchSettings
+    """What is not varied."""
+    axes: tuple[Axis, ...]
+    """What is varied; the first changes slowest."""
+    retrain: RetrainSettings | None = None
+    """How each found cell is trained from scratch; None: not at all."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of values.
+
+    Attributes:
+        name: Its folder.
+        words: The value of each varied field, as it was given.
+        settings: Its search.
+    """
+
+    name: str
+    words: Mapping[str, str]
+    settings: SearchSettings
+
+    def value(self, field: str) -> float | str:
+        """Return the value of a field: a number if it is one, else as it was given."""
+        value = get_field(self.settings, field)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else self.words[field]
+
+
+def points(settings: SweepSettings) -> tuple[Point, ...]:
+    """Return all combinations, checked.
+
+    Raises:
+        ConfigError: If a field or a value does not fit, or two combinations are the same; the message names it.
+    """
+    _check_axes(settings.axes)
+    found: list[Point] = []
+    labels = _labels([axis.field for axis in settings.axes])
+    for values in itertools.product(*(axis.values for axis in settings.axes)):
+        words = {axis.field: word for axis, word in zip(settings.axes, values, strict=True)}
+        search = with_fields(settings.search, words)
+        search = replace(search, data=located(search.data)).resolved()  # as a search writes them into its folder
+        for other in found:
+            if other.settings == search:
+                told = ", ".join(f"{field} {word}" for field, word in words.items())
+                raise ConfigError(f"sweep: {told} is the same search as {other.name}: give each value once")
+        name = ",".join(f"{labels[field]}={word}" for field, word in words.items())
+        found.append(Point(_folder_name(name, {other.name for other in found}), words, search))
+    return tuple(found)
+
+
+def axes_without_seed(settings: SweepSettings) -> tuple[Axis, ...]:
+    """Return the axes whose values are compared."""
+    return tuple(axis for axis in settings.axes if axis.field != SEED)
+
+
+def _check_axes(axes: Sequence[Axis]) -> None:
+    if not axes:
+        raise ConfigError("sweep: nothing is varied: give --vary FIELD VALUE ...")
+    fields = [axis.field for axis in axes]
+    for axis in axes:
+        if not axis.values:
+            raise ConfigError(f"sweep: --vary {axis.field} has no value: give one or more behind it")
+        if fields.count(axis.field) > 1:
+            raise ConfigError(f"sweep: {axis.field} is varied twice: name it once with all its values")
+
+
+def _labels(fields: Sequence[str]) -> dict[str, str]:
+    """Return short names: the last part of a path where that is unique."""
+    last = [field.rpartition(".")[2] for field in fields]
+    return {field: short if last.count(short) == 1 else field for field, short in zip(fields, last, strict=True)}
+
+
+def _folder_name(name: str, taken: set[str]) -> str:
+    """Return a name that any file system takes, and that no other point has."""
+    plain = re.sub(r"[^A-Za-z0-9._+=,-]+", "-", name).strip(".")[:_LONGEST]
+    folded = {one.lower() for one in taken}
+    number, unique = 2, plain
+    while unique.lower() in folded:
+        number, unique = number + 1, f"{plain}-{number}"
+    return unique

@@ -1,0 +1,117 @@
+"""Run a sweep: what is missing of it, several points at a time, and then its summary."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from applications.nas._lane import Failure
+from applications.nas.build import check_fit
+from applications.nas.jobs import Job, try_jobs
+from applications.nas.report.read import FAILURE
+from applications.nas.run_folder import write_text
+from applications.nas.search import chosen_tasks
+from applications.nas.settings import RetrainSettings
+from applications.nas.space.genotype import random_genotype
+from applications.nas.sweep.folder import sweep_folder
+from applications.nas.sweep.plan import Point, SweepSettings, points
+from applications.nas.sweep.point import check_unchanged, clear, finished, run_point
+from applications.nas.sweep.summary import summarize
+from applications.nas.tasks import choose_device
+from mlo import MLOError
+
+
+def sweep(settings: SweepSettings, folder: Path, console: Console, *, workers: int) -> None:
+    """Search at every point, retrain what was found, and write a summary; points that are finished are not repeated.
+
+    A point that fails does not end the sweep: the error is kept in its folder, and the point is tried again when the
+    sweep is run again.
+
+    Args:
+        settings: What to sweep.
+        folder: New, empty, or that of this very sweep.
+        console: Where progress and summary go.
+        workers: Points at a time, in processes of one thread each.
+
+    Raises:
+        ConfigError: If the request is not sound; then nothing has run.
+        MLOError: If points failed; the message names them, and the others are finished and summarized.
+    """
+    plan = points(settings)
+    _check(plan, settings.retrain)
+    with sweep_folder(folder, settings):
+        console.print(f"sweep folder: {folder}", highlight=False, soft_wrap=True)
+        for point in plan:
+            check_unchanged(folder / point.name, point.settings, settings.retrain)
+        missing = [point for point in plan if not finished(folder / point.name, settings.retrain)]
+        if len(missing) < len(plan):
+            told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
+            console.print(told, highlight=False)
+        try:
+            failed = _run(missing, settings, folder, console, workers)
+        except KeyboardInterrupt:
+            told = f"to go on: the same command again, or mlo-nas sweep --resume {folder}"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+            raise
+        summarize(settings, plan, failed, folder, console)
+    if failed:
+        names = "; ".join(f"{name} ({error})" for name, error in failed.items())
+        raise MLOError(
+            f"sweep: {len(failed)} of {len(plan)} points failed: {names}. The others are finished; "
+            f"mlo-nas sweep --resume {folder} tries these again"
+        )
+
+
+def _check(plan: Sequence[Point], retrain: RetrainSettings | None) -> None:
+    """Find out before anything runs what would make points fail: data, names of tasks and operations, the device."""
+    seen: list[tuple[Any, ...]] = []
+    for point in plan:
+        search = point.settings
+        if (search.data, search.formulation, search.device, search.supernet) in seen:
+            continue
+        seen.append((search.data, search.formulation, search.device, search.supernet))
+        space = search.supernet.space
+        choose_device(search.device)
+        tasks = chosen_tasks(search)
+        if retrain is not None:
+            choose_device(retrain.device)
+            cell = random_genotype(space, torch.Generator().manual_seed(0))
+            for task in tasks:
+                check_fit(cell, task, retrain)
+
+
+def _run(
+    missing: Sequence[Point], settings: SweepSettings, folder: Path, console: Console, workers: int
+) -> dict[str, str]:
+    """Run points; return the name and the error of each that failed."""
+    failed: dict[str, str] = {}
+
+    def ended(index: int, outcome: object) -> None:
+        if isinstance(outcome, Failure):
+            name = missing[index].name
+            failed[name] = str(outcome)
+            _keep(outcome, folder / name)
+            console.print(f"{name} failed: {outcome}", highlight=False, markup=False, soft_wrap=True)
+
+    jobs = []
+    for point in missing:
+        clear(folder / point.name)
+        arguments = (point.name, point.settings, settings.retrain, folder / point.name)
+        jobs.append(Job(point.name, run_point, arguments))
+    if jobs:
+        try_jobs(jobs, console, workers=workers, whole="the whole sweep", ended=ended)
+    return failed
+
+
+def _keep(failure: Failure, folder: Path) -> None:
+    """Write an error into the folder of its point; if it is none of the library's, with where it arose."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"{failure}\n"
+    if not isinstance(failure.error, MLOError | OSError):
+        text += "\n" + "".join(traceback.format_exception(failure.error))
+    write_text(folder / FAILURE, text)

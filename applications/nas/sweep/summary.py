@@ -1,0 +1,169 @@
+"""What came out of a sweep: a table over the varied values, figures with error bars, and a page that explains them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from applications.nas.files import write_text
+from applications.nas.report.read import read_retrained
+from applications.nas.report.records import read_searched
+from applications.nas.report.spread import Spread, spread
+from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
+from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
+from applications.nas.run_folder.page import Table as PageTable
+from applications.nas.settings_table import settings_table
+from applications.nas.sweep.figures import draw_axis
+from applications.nas.sweep.folder import SWEEP
+from applications.nas.sweep.plan import Axis, Point, SweepSettings, axes_without_seed
+from applications.nas.sweep.point import RETRAIN, finished
+
+SKIPS = "skip connections"
+_TITLE = "A sweep"
+_FILES = {
+    INDEX: "the page of this sweep: start here",
+    README: "the same, short, as text",
+    SWEEP: "what is swept: every setting, and the varied fields",
+    "table.csv": "the table, with every digit",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One combination of the varied values, over all seeds.
+
+    Attributes:
+        words: The value of each varied field but the seed.
+        point: One of its points.
+        results: By the name of a column, its spread; empty if no point of it is finished.
+    """
+
+    words: Mapping[str, str]
+    point: Point
+    results: Mapping[str, Spread]
+
+
+def summarize(
+    settings: SweepSettings, plan: Sequence[Point], failed: Mapping[str, str], folder: Path, console: Console
+) -> None:
+    """Print the table of a sweep; write table.csv, a figure for each varied field, and the pages of its folder."""
+    lines = collect(settings, plan, folder)
+    columns = list(dict.fromkeys(name for line in lines for name in line.results))
+    axes = axes_without_seed(settings)
+    for axis in axes:
+        if columns and len(axis.values) > 1:
+            draw_axis(axis, axes, lines, columns, folder / f"by-{axis.field}")
+    rows = _rows(axes, lines, columns)
+    write_text(folder / "table.csv", _csv(axes, lines, columns))
+    _explain(settings, plan, failed, rows, folder)
+    console.print(_table(rows))
+    console.print(f"start with {folder / INDEX}", highlight=False, soft_wrap=True)
+
+
+def collect(settings: SweepSettings, plan: Sequence[Point], folder: Path) -> list[Line]:
+    """Read the finished points of a sweep; what a spread is over, it says itself.
+
+    Raises:
+        DataError: If a file of a finished point is broken; the message names it.
+    """
+    groups: dict[tuple[str, ...], list[Point]] = {}
+    axes = axes_without_seed(settings)
+    for point in plan:
+        groups.setdefault(tuple(point.words[axis.field] for axis in axes), []).append(point)
+    lines = []
+    for members in groups.values():
+        found: dict[str, dict[object, list[float]]] = {}
+        for point in members:
+            if finished(folder / point.name, settings.retrain):
+                for name, value in _measured(folder / point.name, retrained=settings.retrain is not None):
+                    found.setdefault(name, {}).setdefault(point.name, []).append(value)
+        results = {name: spread(groups, "searches") for name, groups in found.items()}
+        lines.append(Line({axis.field: members[0].words[axis.field] for axis in axes}, members[0], results))
+    return lines
+
+
+def _measured(folder: Path, *, retrained: bool) -> list[tuple[str, float]]:
+    """Return what a point measured, by column; without a retraining, what is known of its cell."""
+    if not retrained:
+        return [(SKIPS, float(sum(read_searched(folder).skips.values())))]
+    return [(f"{test.task}: test {test.metric}", test.error) for test in read_retrained(folder / RETRAIN).tests]
+
+
+def _rows(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> list[list[str]]:
+    rows = [[*(axis.field for axis in axes), *columns, "over"]]
+    for line in lines:
+        bases = dict.fromkeys(line.results[name].basis for name in columns if name in line.results)
+        shown = [str(line.results[name]) if name in line.results else "-" for name in columns]
+        rows.append([*line.words.values(), *shown, "; ".join(bases) or "nothing finished"])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table()
+    for name in rows[0]:
+        table.add_column(escape(name), justify="left" if name == "over" else "right", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _csv(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    header = [part for name in columns for part in (f"{name} mean", f"{name} std", f"{name} n", f"{name} over")]
+    writer.writerow([*(axis.field for axis in axes), *header])
+    for line in lines:
+        row: list[object] = list(line.words.values())
+        for name in columns:
+            one = line.results.get(name)
+            row += ["", "", "", ""] if one is None else [one.mean, one.deviation, one.count, one.over]
+        writer.writerow(row)
+    return file.getvalue()
+
+
+def _explain(
+    settings: SweepSettings,
+    plan: Sequence[Point],
+    failed: Mapping[str, str],
+    rows: Sequence[Sequence[str]],
+    folder: Path,
+) -> None:
+    """Write the pages of the folder."""
+    varied = {axis.field: ", ".join(axis.values) for axis in settings.axes}
+    summary = [Text(f"{len(plan)} searches: one for each combination of the values of {' and '.join(varied)}.")]
+    table = [PageTable(rows[0], rows[1:], numbers=True), Text(_about_spread(settings))]
+    pictures = [
+        Picture(f"by-{axis.field}.svg", f"The results over {axis.field}; bars are standard deviations.")
+        for axis in settings.axes
+        if (folder / f"by-{axis.field}.svg").is_file()
+    ]
+    alarms = [f"{name} failed, and is not in the table: {error}" for name, error in failed.items()]
+    again: list[AbstractBlock] = [Text("To run what is missing, and compare with what was published:")]
+    again += [Code("mlo-nas sweep --resume .\nmlo-nas report .")]
+    sections = [Section("Results", [*table, *pictures]), Section("How to go on", again)]
+    sections.append(Section("What was not varied", [settings_table(settings.search)]))
+    if settings.retrain is not None:
+        sections.append(Section("How the cells were trained", [settings_table(settings.retrain)]))
+    files = _FILES | {f"by-{axis.field}.svg": f"the results over {axis.field}" for axis in settings.axes}
+    files |= {f"{point.name}/": "a search" for point in plan}
+    texts = [one.text for one in summary]
+    write_index(folder, _TITLE, summary=texts, facts=varied, sections=sections, files=files, warnings=alarms)
+    warned = [Text(f"**Warning:** {alarm}") for alarm in alarms]
+    write_readme(folder, _TITLE, [*summary, fact_table(varied), *table, *warned, *pictures, *again], files)
+
+
+def _about_spread(settings: SweepSettings) -> str:
+    if settings.retrain is None:
+        return "No cell was retrained, so there is no test error: the table counts skip connections of the found cells."
+    return (
+        "Mean ± standard deviation (divided by n - 1). Over searches, each search counts with the mean of its "
+        "retrainings; over retrainings, one cell was trained several times. A difference within the deviations shows "
+        "nothing."
+    )
