@@ -50,9 +50,7 @@ class Chain:
             def loss(v, batch):
                 return self.loss(k, v[f"l{k}"], v.a)
 
-            return mlo.Problem(
-                f"l{k}", loss, self.start[k], reads=["a"], update=update, steps=steps, response=rule
-            )
+            return mlo.Problem(f"l{k}", loss, self.start[k], reads=["a"], update=update, steps=steps, response=rule)
 
         stages = mlo.interleave(
             [learner(k) for k in range(self.learners)], rounds=self.rounds, proximal=proximal, shared="encoder"

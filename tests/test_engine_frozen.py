@@ -66,9 +66,7 @@ def test_neither_the_batches_nor_the_optimizer_of_the_outermost_move():
 
 
 def test_problems_that_do_not_respond_are_trained_too():
-    aside = mlo.Problem(
-        "aside", lambda v, batch: (v.aside**2).sum(), torch.ones(1).double(), update=torchopt.sgd(0.25)
-    )
+    aside = mlo.Problem("aside", lambda v, batch: (v.aside**2).sum(), torch.ones(1).double(), update=torchopt.sgd(0.25))
     engine = mlo.Engine(graph(extra=[aside]))
     engine.step(frozen=True)
     assert engine.values["aside"].item() == 0.5

@@ -38,7 +38,7 @@ def test_a_problem_solved_before_passes_on_its_buffers():
 
 def test_an_update_that_reads_its_own_responder_is_refused():
     def loss(v, batch):
-        return (v.w ** 2).sum()
+        return (v.w**2).sum()
 
     def learner(name, reads):
         return mlo.Problem(name, lambda v, b: (v[name] ** 2).sum(), scalar(1.0), reads=reads, update=torchopt.sgd(0.1))
@@ -70,9 +70,7 @@ def test_a_loss_that_changes_a_read_in_place_is_caught():
     ],
 )
 def test_an_implicit_response_to_something_not_finite_blames_it(lower, upper, rate, message):
-    low = mlo.Problem(
-        "w", lower, scalar(1.0), reads=["x"], update=torchopt.sgd(rate), steps=9, response=mlo.Implicit()
-    )
+    low = mlo.Problem("w", lower, scalar(1.0), reads=["x"], update=torchopt.sgd(rate), steps=9, response=mlo.Implicit())
     graph = mlo.ProblemGraph([mlo.Problem("x", upper, scalar(0.5), reads=["w"]), low])
     with pytest.raises(mlo.DivergenceError, match=message) as caught:
         mlo.hypergradient(graph, of="x")

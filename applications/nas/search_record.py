@@ -105,7 +105,7 @@ class Record:
     @property
     def warnings(self) -> list[str]:
         """What the reader should know before believing the outcome."""
-        return [*self._said, *(alarm.told for alarm in self._alarms.all)]
+        return [*self._said, *(f"{alarm.told}." for alarm in self._alarms.standing)]
 
 
 def method_title(settings: SearchSettings) -> str:

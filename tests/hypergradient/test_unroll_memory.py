@@ -118,9 +118,7 @@ def test_every_global_generator_is_put_back(memory):
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
         top = mlo.Problem("z", lambda v, _: (v.w**3).sum(), randn(3, seed=0), reads=["w"], update=torchopt.sgd(0.1))
         rule = mlo.Unroll(memory=kept)
-        low = mlo.Problem(
-            "w", noisy, randn(3, seed=1), reads=["z"], update=torchopt.sgd(0.1), steps=7, response=rule
-        )
+        low = mlo.Problem("w", noisy, randn(3, seed=1), reads=["z"], update=torchopt.sgd(0.1), steps=7, response=rule)
         engine = mlo.Engine(mlo.ProblemGraph([top, low]))
         list(engine.run(2))
         return engine.values["z"], random.random(), float(np.random.rand()), float(torch.rand(()))

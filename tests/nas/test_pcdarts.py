@@ -128,8 +128,9 @@ def test_channels_that_pass_by(stride: int) -> None:
         torch.testing.assert_close(out[:, place], expected, rtol=0, atol=0)
 
 
-def test_all_channels_are_an_ordinary_edge() -> None:
-    edge = PartialMixedOperation(PRIMITIVES, 4, 1, 1).double()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_all_channels_are_an_ordinary_edge(stride: int) -> None:
+    edge = PartialMixedOperation(PRIMITIVES, 4, stride, 1).double()
     x, weights = torch.randn(2, 4, 8, 8).double(), torch.rand(9).double()
     torch.testing.assert_close(edge(x, weights), weights[-1] * edge.mixed(x, weights[:-1]))
 

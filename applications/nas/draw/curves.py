@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, plain, save
 from applications.nas.draw.panels import epoch_rows, group_columns
@@ -147,3 +147,7 @@ def _scale(axes: Axes, values: np.ndarray) -> None:
         axes.set_ylim(bottom=min(0.0, float(finite.min())) - 0.2)
     elif finite.min() > 0 and finite.max() / finite.min() > 10**_DECADES:
         axes.set_yscale("log")
+        few = finite.max() / finite.min() < 1e3
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())  # the usual ones lie upon each other in so small a panel

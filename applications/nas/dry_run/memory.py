@@ -153,7 +153,7 @@ def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule) -
     if rule == "exact":
         kept = rounds * sum(task.twice for task in tasks)
         valid = (kept + valid[0], f"{_count(sets, 'differentiable gradient')} and {passes}")
-    activations, graphs = max(train, valid, hessian, key=lambda pair: pair[0])
+    activations, graphs = max(valid, train, hessian, key=lambda pair: pair[0])
     # Of each task: the network as made. Of each stage: its initial values, its values and momentum, and both anew.
     made = sum(task.parameters + task.buffers for task in tasks)
     stages = rounds * sum(5 * task.parameters + 3 * task.buffers for task in tasks)

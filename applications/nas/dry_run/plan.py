@@ -17,7 +17,7 @@ from applications.nas.methods import Progress, Stage
 from applications.nas.optimizers import cosine
 from applications.nas.search import begin, chosen_tasks, complete, stage_gradients
 from applications.nas.search_stage import Prepared, prepare
-from applications.nas.settings import CifarData, SearchSettings, WatchSettings
+from applications.nas.settings import CifarData, FashionData, ImageNetData, SearchSettings, WatchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.operations import operation
 from mlo import DataError
@@ -77,6 +77,8 @@ class Plan:
     @property
     def data(self) -> int:
         """Bytes of the images that the search holds where it computes; those that stay on disk are not among them."""
+        if isinstance(self.settings.data, ImageNetData):
+            return 0  # blank ones would look as if they were held
         parts = [part for task in self.tasks for part in (task.train, task.valid)]
         held = [part for part in parts if isinstance(part, Images)]
         return sum(part.pixels.nbytes + part.labels.nbytes for part in held)
@@ -89,8 +91,8 @@ def make_plan(settings: SearchSettings) -> Plan:
         settings: Of the search.
 
     Returns:
-        The plan. Where CIFAR is not there, its published sizes stand in. Operations that a later stage would keep are
-        not known before: those that take most memory are assumed.
+        The plan. Where CIFAR, Fashion-MNIST or ImageNet is not there, its published sizes stand in. Operations that a
+        later stage would keep are not known before: those that take most memory are assumed.
 
     Raises:
         MLOError: Whatever the search itself would refuse before its first step.
@@ -109,7 +111,7 @@ def make_plan(settings: SearchSettings) -> Plan:
 def _tasks(settings: SearchSettings) -> tuple[tuple[Task, ...], str]:
     """Return the tasks, and why their data are not there if they are blank."""
     data = settings.data
-    if isinstance(data, CifarData):
+    if isinstance(data, CifarData | FashionData):
         data = replace(data, download=False)
     try:
         return chosen_tasks(replace(settings, data=data)), ""

@@ -76,6 +76,8 @@ def _cost(plan: Plan) -> Iterator[str]:
         for name, task in one.tasks.items():
             count = f"{task.weights:,} weights"
             yield f"  stage {number}, {name}: {_at_most(number)}{task.multiply_adds / 1e6:,.4g} M; {count}"
+    if plan.settings.watch.eigenvalue:
+        yield f"the eigenvalue of the Hessian, every {plan.settings.watch.eigenvalue} epochs, comes on top"
     whole = sum(one.multiply_adds for one in plan.stages)
     yield f"multiply-adds of the search, a gradient taken as three forward passes: about {whole:.2g}"
 
@@ -100,7 +102,8 @@ def _memory(plan: Plan) -> Iterator[str]:
         yield f"  {_bytes(memory.weights)}: {sets}, with momentum, statistics, initial and new values"
         yield f"  {_bytes(memory.activations)}: saved for backward passes; alive at once: {memory.graphs}"
         yield f"  {_bytes(memory.batches)}: images of a step"
-    yield f"{_bytes(plan.data)}: images of all tasks, on top"
+    if plan.data:
+        yield f"{_bytes(plan.data)}: images of all tasks, on top"
     yield "not in it: what torch itself takes, work space of convolutions, and what an allocator keeps"
 
 

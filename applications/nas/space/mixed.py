@@ -97,6 +97,8 @@ class PartialMixedOperation(AbstractMixedOperation):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix the operations; see the base class."""
         mixed = self.mixed(x[:, : self.width], weights[:-1])
+        if self.portion == 1:  # nothing passes by, and a pool refuses no channels
+            return weights[-1] * mixed
         joined = torch.cat([mixed, self.bypass(x[:, self.width :])], dim=1)
         batch, channels, height, width = joined.shape
         grouped = joined.view(batch, self.portion, channels // self.portion, height, width)

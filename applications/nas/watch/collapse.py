@@ -36,7 +36,7 @@ class Alarm:
     @property
     def told(self) -> str:
         """The text, with what became of the sign."""
-        return f"{self.text}; {'still so at the end' if self.ended is None else f'gone in epoch {self.ended}'}"
+        return f"{self.text}; {'it stayed so' if self.ended is None else f'gone in epoch {self.ended}'}"
 
 
 class Alarms:
@@ -56,6 +56,11 @@ class Alarms:
         self._active: dict[str, Alarm] = {}
         self._eigenvalues: list[float] = []
         self._stage = 0
+
+    @property
+    def standing(self) -> tuple[Alarm, ...]:
+        """Those of the present stage that have not ended."""
+        return tuple(self._active.values())
 
     def look(self, stage: int, epoch: int, cell: Cell, space: CellSpace, eigenvalue: float | None) -> None:
         """Look at an epoch in which the architecture moved.
