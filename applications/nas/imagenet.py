@@ -8,6 +8,7 @@ from applications.nas.auxiliary import AuxiliaryHead
 from applications.nas.network import EvaluationNetwork
 from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
+from applications.nas.space.skeleton import check_channels
 from applications.nas.space.stem import LargeStem
 
 
@@ -50,6 +51,7 @@ class ImageNetNetwork(EvaluationNetwork):
         reductions: tuple[int, ...] | None = None,
     ) -> None:
         """Put the large stem before the cells."""
+        check_channels(channels)
         head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
         stem = LargeStem(in_channels, channels)
         super().__init__(

@@ -13,7 +13,7 @@ from applications.nas.auxiliary import AuxiliaryHead
 from applications.nas.objective import AbstractObjective, Classification, as_objective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.operations import Identity, operation
-from applications.nas.space.skeleton import CellPlan, plan_cells
+from applications.nas.space.skeleton import CellPlan, check_channels, plan_cells
 from applications.nas.space.stem import AbstractStem, SmallStem
 from mlo import ConfigError
 
@@ -208,6 +208,7 @@ class Network(EvaluationNetwork):
         reductions: tuple[int, ...] | None = None,
     ) -> None:
         """Put the small stem before the cells."""
+        check_channels(channels)
         head = partial(AuxiliaryHead, stride=3, norm=True) if auxiliary else None
         stem = SmallStem(in_channels, stem_multiplier * channels)
         super().__init__(

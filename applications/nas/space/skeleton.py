@@ -70,6 +70,16 @@ def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> fro
     return chosen
 
 
+def check_channels(channels: int) -> None:
+    """Refuse a network whose first cell has no channels.
+
+    Raises:
+        ConfigError: The number is not positive.
+    """
+    if channels < 1:
+        raise ConfigError(f"channels={channels}: must be positive")
+
+
 def plan_cells(
     inputs: tuple[int, int],
     channels: int,
@@ -95,8 +105,7 @@ def plan_cells(
     Raises:
         ConfigError: `channels` is not positive, or `layers` or `reductions` is out of range.
     """
-    if channels < 1:
-        raise ConfigError(f"channels={channels}: must be positive")
+    check_channels(channels)
     chosen = reduction_cells(layers, reductions)
     plans: list[CellPlan] = []
     for index in range(layers):
