@@ -10,6 +10,7 @@ from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.skeleton import check_channels
 from applications.nas.space.stem import LargeStem
+from mlo import ConfigError
 
 
 class ImageNetNetwork(EvaluationNetwork):
@@ -52,6 +53,8 @@ class ImageNetNetwork(EvaluationNetwork):
     ) -> None:
         """Put the large stem before the cells."""
         check_channels(channels)
+        if channels % 2:  # by the name of the setting, which the stem does not know
+            raise ConfigError(f"channels={channels}: the stem begins with half of them; use an even number")
         head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
         stem = LargeStem(in_channels, channels)
         super().__init__(

@@ -211,7 +211,7 @@ def test_heads_that_do_not_classify(objective: Regression | DensePrediction, sha
         (lambda genotype: Network(genotype, 4, 3, 0), "classes=0"),
         (lambda genotype: Network(genotype, 4, 3, 10, drop_path=1.0), "drop_path=1.0"),
         (lambda genotype: Network(genotype, 4, 3, 10, reductions=(-1,)), "cell -1"),
-        (lambda genotype: ImageNetNetwork(genotype, 5, 3), "stem of 5 channels"),
+        (lambda genotype: ImageNetNetwork(genotype, 5, 3), "channels=5"),
     ],
 )
 def test_bad_settings(build: Callable[[Genotype], object], culprit: str) -> None:
