@@ -96,7 +96,7 @@ class PartialMixedOperation(AbstractMixedOperation):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix the operations; see the base class."""
-        mixed = self.mixed(x[:, : self.width], weights[:-1])
+        mixed: Tensor = self.mixed(x[:, : self.width], weights[:-1])
         if self.portion == 1:  # nothing passes by, and a pool refuses no channels
             return weights[-1] * mixed
         joined = torch.cat([mixed, self.bypass(x[:, self.width :])], dim=1)
