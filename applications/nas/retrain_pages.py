@@ -40,7 +40,7 @@ def write_pages(
         caption = f"{task}: mean loss and {mine[0].metric} on training images, by epoch, a line for each seed"
         pictures.append(Picture(f"curves-{task}.svg", caption))
     texts, table = _words(settings, found), Table(HEADER, rows(found))
-    again: list[AbstractBlock] = [Text("To test the weights of this folder again:"), Code("mlo-nas evaluate FOLDER")]
+    again: list[AbstractBlock] = [Text("To test the weights again, in this folder:"), Code("mlo-nas evaluate .")]
     files = _files(found)
     outcome = [] if genotype is None else [Code(str(genotype))]
     sections = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     strength = strength_label(settings.formulation, settings.weights.lr)
     write_sketch(folder, sketch_graph(first.graph, strength=strength))
     started = time.monotonic()
-    with RunLog(folder, metric_columns(first.graph)) as log:
+    with RunLog(folder, metric_columns(first.graph)) as log, _seeded(settings.seed, course.device):
         record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
         found = _run(course, first, record)
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
@@ -125,6 +126,17 @@ def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_st
     form, rule = settings.formulation, settings.rule
     resting = stage.warm_up * gradients_per_step(form, rule, tasks, frozen=True)
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let what methods draw, such as masks of dropout, depend on the seed alone, and leave the generators as they were.
+
+    Batches, initial weights and initial variables have generators of their own.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(1000 * seed + 9)
+        yield
 
 
 def _run(course: Course, prepared: Prepared, record: Record) -> Epoch:

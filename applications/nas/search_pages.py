@@ -177,7 +177,7 @@ def _facts(settings: SearchSettings, tasks: Sequence[str], results: Mapping[str,
         "method": str(results.get("method", "")) or "(not known before the end)",
         "formulation": describe_formulation(settings, tasks),
         "tasks": ", ".join(tasks) or "(not known before the end)",
-        "length": f"{settings.epochs} epochs, batches of {settings.batch}",
+        "length": f"{settings.epochs} epochs, batches of {', '.join(map(str, settings.batches or (settings.batch,)))}",
         "seed": str(settings.seed),
     }
 

@@ -80,6 +80,7 @@ REFUSED = [
     ("search", "name a preset first (none was given)"),
     ("search nope", "name a preset first ('nope' is none)"),
     ("retrain", "name a preset first"),
+    ("search digits method:nope", "method:nope: there is no such choice; there are method:darts, "),
     ("search digits --epoch 3", "--epochs"),
     ("search digits --weights.learning-rate 3", "--weights.learning-rate"),
     ("search digits --epochs x", "invalid literal for int() with base 10: 'x'"),
@@ -112,6 +113,15 @@ def test_refusals(words: str, told: str, tmp_path: Path, capsys: pytest.CaptureF
     assert told in found.err + found.out
     assert "Traceback" not in found.err
     assert list(tmp_path.iterdir()) == [], "nothing is left of a request that never began"
+
+
+@pytest.mark.parametrize("command", ["search", "retrain", "sweep"])
+@pytest.mark.parametrize("words", ["", " nope"])
+def test_a_preset_that_is_missing_is_told_of_in_one_line(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(f"{command}{words}".split()) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_images_that_do_not_survive_the_reductions(roots: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,13 +6,14 @@ import csv
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from applications.nas.cli import main
 from applications.nas.report.csv_file import COLUMNS, as_csv
 from applications.nas.report.quoted import PUBLISHED, Quoted, read_quoted, same_data
 from applications.nas.report.read import find_runs
 from applications.nas.report.table import Table, make_tables
-from applications.nas.report.writers import as_latex, as_markdown, cells, number, tex
+from applications.nas.report.writers import as_latex, as_markdown, cells, number, print_table, tex
 from mlo import DataError
 from tests.nas.made_runs import made_retraining, made_search
 
@@ -36,6 +37,24 @@ def table(tmp_path: Path) -> Table:
     made_retraining(tmp_path / "runs" / "odd", {"cifar10": [30.0, 31.0]}, cell="o_d|d & 5%", multiply_adds=10**6)
     (found,) = make_tables(find_runs([tmp_path / "runs"]).retrained, QUOTED)
     return found
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("quoted", [[], QUOTED])
+def test_a_console_shows_every_column(
+    tmp_path: Path, quoted: list[Quoted], width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where all columns are filled, as for a classification, and the console is too narrow for them."""
+    search = made_search(tmp_path / "s", tasks=["cifar10"])
+    made_retraining(search / "r", {"cifar10": [13.0, 13.2]}, search=search, top5=10.8, multiply_adds=528_359_040)
+    (found,) = make_tables(find_runs([tmp_path]).retrained, quoted)
+    print_table(found, Console(width=width))
+    shown = capsys.readouterr().out
+    assert [
+        word for word in ("13.10 ± 0.14", "10.80 ± 0.00", "3.30", "528.36", "0.10 CPU", "search") if word not in shown
+    ] == []
+    assert ("[1]" in shown) == bool(quoted)
+    assert width < 80 or max(map(len, shown.splitlines())) <= width
 
 
 def test_cells(table: Table) -> None:

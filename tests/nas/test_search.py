@@ -15,7 +15,7 @@ import mlo
 from applications.nas import search_record as module
 from applications.nas.config_file import from_json
 from applications.nas.formulations import gradients_per_step
-from applications.nas.methods import Darts, Progress
+from applications.nas.methods import AbstractMethod, Darts, PDarts, Progress
 from applications.nas.methods.base import initial_alphas
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import (
@@ -117,13 +117,20 @@ def test_the_strength_of_interleaving_is_told(tmp_path: Path) -> None:
     assert "implicit proximal step" in text
 
 
+DROPPED = PDarts(deeper=(0,), kept=(1.0,), dropout=(0.5,), warm_up=0.0)
+"""Its dropout draws from the global generator while the search runs."""
+
+
 @pytest.mark.usefixtures("no_pictures")
-def test_a_seed_fixes_everything(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, formulation=Interleaving())
+@pytest.mark.parametrize("method", [Darts(), DROPPED], ids=["darts", "dropout"])
+def test_a_seed_fixes_everything(method: AbstractMethod, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, formulation=Interleaving(), method=method)
 
     def outcome(name: str, seed: int) -> tuple[str, str, str]:
         torch.rand(len(name))  # whatever was drawn before has no influence
+        before = torch.get_rng_state()
         search(replace(settings, seed=seed), tmp_path / name)
+        assert torch.equal(torch.get_rng_state(), before), "the global generator is left alone"
         files = ("metrics.csv", "genotype.json", "alphas.json")
         return tuple((tmp_path / name / file).read_text() for file in files)  # type: ignore[return-value]
 
@@ -132,13 +139,6 @@ def test_a_seed_fixes_everything(tmp_path: Path) -> None:
     other = outcome("other", 4)
     assert other[0] != first[0]
     assert other[2] != first[2]
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
-    before = torch.get_rng_state()
-    search(SETTINGS, tmp_path)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -147,6 +147,7 @@ def test_the_table_and_what_is_in_the_folder(world: World, tmp_path: Path) -> No
     }
     assert names - {".lock"} == files | set(world.searched)
     text = (tmp_path / "s" / "README.md").read_text()
+    assert "lambda = 10 at lr = 0.025, implicit: c = 0.5, rho = 0.333" in text, "c = 2 lr lambda, rho = c / (1 + c)"
     assert "| 10 | 22.10 ± 2.12 | 2.10 ± 2.12 | 2 searches, 2 retrainings each |" in text
     assert "(by-formulation.weight.svg)" in text
     assert "22.10 ± 2.12" in shown

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from applications.nas.config_fields import mark_name, members, unmarked
+from mlo import ConfigError
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,24 @@ def choices_first(default: Any, words: list[str]) -> list[str]:
     known = list(choices(type(default)))
     every = {word for choice in known for word in choice.words}
     if {"-h", "--help"}.intersection(words) and known:
-        sys.stdout.write("Choices, anywhere behind the preset:\n")
+        sys.stdout.write(
+            "Choices, which may stand anywhere among the options; the options below are those of the choices made:\n"
+        )
         sys.stdout.writelines(f"  {' | '.join(choice.words)}\n" for choice in known)
         sys.stdout.write("\n")
+    for word in words:
+        _check_choice(word, known)
     given = [choice.words_of(default) + [word for word in words if word in choice.words] for choice in known]
     named = [found[-1] for found in given if found]
     return named + [word for word in words if word not in every]
+
+
+def _check_choice(word: str, known: list[Choice]) -> None:
+    """Refuse a word such as method:nope, and name what there is."""
+    place, colon, _ = word.partition(":")
+    for choice in known:
+        if colon and word not in choice.words and any(other.startswith(f"{place}:") for other in choice.words):
+            raise ConfigError(f"{word}: there is no such choice; there are {', '.join(choice.words)}")
 
 
 def _word(member: Any, place: str) -> tuple[str, type]:

@@ -31,13 +31,16 @@ def choose_preset(
             raise ConfigError(f"{command}: --config needs the folder of a run, or the file of its settings")
         return "config", read(Path(file)), rest
     width = max(map(len, presets)) + 2
+    if not words or words[0] not in ("-h", "--help"):
+        found = f"{words[0]!r} is none" if words else "none was given"
+        known = ", ".join(presets)
+        raise ConfigError(
+            f"{command}: name a preset first ({found}): {known}; `mlo-nas {command} --help` tells what each is"
+        )
     listing = "\n".join(f"  {name:{width}}{text}" for name, (text, _) in presets.items())
-    if words and words[0] in ("-h", "--help"):
-        usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"
-        sys.stdout.write(f"{usage}\n{listing}\n")
-        raise SystemExit(0)
-    found = f"{words[0]!r} is none" if words else "none was given"
-    raise ConfigError(f"{command}: name a preset first ({found}):\n{listing}")
+    usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"
+    sys.stdout.write(f"{usage}\n{listing}\n")
+    raise SystemExit(0)
 
 
 def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:

@@ -12,7 +12,7 @@ from applications.nas.report.csv_file import as_csv
 from applications.nas.report.quoted import PUBLISHED, read_quoted
 from applications.nas.report.read import Found, find_runs
 from applications.nas.report.table import make_tables
-from applications.nas.report.writers import as_console, as_latex, as_markdown
+from applications.nas.report.writers import as_latex, as_markdown, print_table
 from applications.nas.run_folder import write_text
 from mlo import ConfigError, DataError
 
@@ -50,7 +50,7 @@ def run(words: list[str], console: Console) -> None:
     write_text(command.out / "report.csv", as_csv(tables))
     write_text(command.out / "report.tex", as_latex(tables, left_out))
     for table in tables:
-        console.print(as_console(table))
+        print_table(table, console)
         for note in table.notes:
             console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
     for line in left_out:

@@ -72,6 +72,8 @@ def run(words: list[str], console: Console) -> None:
         sweep(read_sweep(resumed.resume), resumed.resume, console, workers=_positive(resumed.workers))
         return
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "sweep")
+    if "--dry-run" in rest:
+        raise ConfigError(f"sweep: --dry-run tells of one search: `mlo-nas search {name} --dry-run`, with its options")
     axes, rest = _take_axes(rest)
     retrain, rest = _take_retrain(rest)
     command = SweepCommand(default)
@@ -90,10 +92,11 @@ def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:
     axes, rest, left = [], [], list(words)
     while left:
         word = left.pop(0)
-        if word != "--vary":
+        name, sign, first = word.partition("=")
+        if name != "--vary":
             rest.append(word)
             continue
-        given = []
+        given = [first] if sign else []
         while left and not left[0].startswith("--"):
             given.append(left.pop(0))
         if not given:
@@ -114,6 +117,9 @@ def _take_retrain(words: list[str]) -> tuple[RetrainSettings | None, list[str]]:
         if name not in RETRAIN:
             raise ConfigError(f"sweep: --retrain {name or 'names no preset'}: the presets are {', '.join(RETRAIN)}")
         found = RETRAIN[name][1]
+    astray = [word for word in rest if word.startswith("--retrain.")]
+    if found is None and astray:
+        raise ConfigError(f"sweep: {astray[0]} changes a retraining, and there is none: give --retrain PRESET with it")
     return found, rest
 
 

@@ -22,9 +22,9 @@ def limited_cell(
 ) -> Cell:
     """Choose a cell.
 
-    Every edge keeps its heaviest operation other than "none"; every node its two edges whose kept operation is heaviest
-    (of equals the later one), in the order of their predecessors. While there are more skips than allowed, the lightest
-    of those in the cell loses its weight, and the choice is made again.
+    Every edge keeps its heaviest operation other than "none"; every node its two edges whose kept operation is
+    heaviest, in the order of their predecessors; of equals the later one. While there are more skips than allowed, the
+    lightest of those in the cell (of equals the earlier one) loses its weight, and the choice is made again.
 
     Args:
         weights: (edges, operations), as after the last stage.
@@ -54,7 +54,8 @@ def _two_edges_a_node(
     rows: Sequence[list[float]], choices: Sequence[tuple[str, ...]], space: CellSpace
 ) -> dict[int, str]:
     """Return the operation of each edge of the cell, by row."""
-    best = [strongest(row, names) for row, names in zip(rows, choices, strict=True)]
+    # From behind, so that of equals the later one stays, as where the lightest are dropped one by one.
+    best = [strongest(row[::-1], names[::-1]) for row, names in zip(rows, choices, strict=True)]
     kept: dict[int, str] = {}
     for node in range(2, space.nodes + 2):
         incoming = [row for row, (target, _) in enumerate(space.rows) if target == node]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
@@ -87,21 +88,39 @@ def number(value: float) -> str:
 
 
 def as_console(table: Table) -> ConsoleTable:
-    """Return a table for a console."""
-    found, text = ConsoleTable(title=escape(table.task), box=box.SIMPLE_HEAD, title_justify="left"), cells(table)
-    for name in text.header:
+    """Return a table for a console, narrow: the source of a published row stands behind its method."""
+    found = ConsoleTable(
+        title=escape(table.task), box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=0
+    )
+    text = cells(table)
+    for name in text.header[:-1]:
         wraps = name in ("method", "over")  # numbers are not broken into lines
-        head = escape(name.replace(" ", "\n").replace("-adds", "-\nadds"))
-        side: Literal["left", "right"] = "left" if wraps or name == "source" else "right"
-        found.add_column(head, justify=side, no_wrap=not wraps, min_width=12 * wraps or None, overflow="fold")
+        head = escape(name.replace(" ", "\n").replace("multiply-adds", "mult-\nadds"))
+        side: Literal["left", "right"] = "left" if wraps else "right"
+        found.add_column(
+            head,
+            justify=side,
+            no_wrap=not wraps,
+            min_width=12 if name == "method" else 11 if wraps else None,
+            overflow="fold",
+        )
     for index, row in enumerate(text.measured):
-        found.add_row(*map(escape, row), style="bold" if index in table.best else None)
+        found.add_row(*(escape(cell or "-") for cell in row[:-1]), style="bold" if index in table.best else None)
     if text.quoted:
         found.add_section()
         found.add_row(f"[italic]{QUOTED}[/italic]")
-        for row in text.quoted:
-            found.add_row(*(escape(cell or "-") for cell in row), style="dim")
+        for method, *row, source in text.quoted:
+            found.add_row(escape(f"{method} {source}"), *(escape(cell or "-") for cell in row), style="dim")
     return found
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table whole: a console that is too narrow gets lines longer than itself, never fewer columns."""
+    found = as_console(table)
+    least = found.__rich_measure__(console, console.options.update(max_width=10_000)).minimum
+    found.width = least if least > console.width else None
+    console.print(found, crop=False)
+    console.print()
 
 
 def as_markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:

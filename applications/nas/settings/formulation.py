@@ -45,7 +45,8 @@ class Interleaving:
     allow_unstable: bool = False
     """Take equation 7 as written in spite of c >= 2."""
     order: tuple[str, ...] = ()
-    """Names of the tasks in the order in which they learn; left out: as the data give them."""
+    """Names of the tasks in the order in which they learn (a task that is not named takes no part); left out: as the
+    data give them."""
 
 
 Formulation = (

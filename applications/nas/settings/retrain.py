@@ -43,7 +43,9 @@ class RetrainSettings:
     schedule: Schedule = field(default_factory=CosineSchedule)
     weights: RetrainWeights = field(default_factory=RetrainWeights)
     epochs: int = 600
+    """Passes over the training part and the validation part together."""
     batch: int = 96
+    """Images in a batch."""
     accumulate: int = 1
     """Pieces of a batch that are computed one after the other, their gradients averaged: less memory at a time.
     BatchNorm sees one piece, as it would with as many GPUs."""

@@ -18,6 +18,8 @@ from applications.nas.report.spread import spread
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.run_folder.page import Table as PageTable
+from applications.nas.search_words import strength
+from applications.nas.settings import Interleaving
 from applications.nas.settings_table import settings_table
 from applications.nas.sweep.figures import draw_axis
 from applications.nas.sweep.folder import SWEEP
@@ -123,7 +125,11 @@ def _explain(
     """Write the pages of the folder."""
     varied = {axis.field: ", ".join(axis.values) for axis in settings.axes}
     summary = [Text(f"{len(plan)} searches: one for each combination of the values of {' and '.join(varied)}.")]
-    table = [PageTable(rows[0], rows[1:], numbers=True), Text(_about_spread(settings))]
+    table: list[AbstractBlock] = [
+        PageTable(rows[0], rows[1:], numbers=True),
+        Text(_about_spread(settings)),
+        *_about_strength(plan),
+    ]
     pictures = [
         Picture(f"by-{axis.field}.svg", f"The results over {axis.field}; bars are standard deviations.")
         for axis in settings.axes
@@ -152,3 +158,17 @@ def _about_spread(settings: SweepSettings) -> str:
         "retrainings; over retrainings, one cell was trained several times. A difference within the deviations shows "
         "nothing."
     )
+
+
+def _about_strength(plan: Sequence[Point]) -> list[Text]:
+    """Say what each lambda of the sweep comes to, as strength and influence of the stage before."""
+    told: dict[str, None] = {}
+    for settings in (point.settings for point in plan):
+        form, lr = settings.formulation, settings.weights.lr
+        if isinstance(form, Interleaving):
+            c, rho = strength(form, lr)
+            told[f"lambda = {form.weight:g} at lr = {lr:g}, {form.form}: c = {c:.3g}, rho = {rho:.3g}"] = None
+    head = (
+        "How strongly a stage is held near the one before (formulation.weight is lambda, c = 2 lr lambda), at the start"
+    )
+    return [Text(f"{head}: {'; '.join(told)}.")] if told else []
