@@ -177,3 +177,16 @@ def test_results_that_are_not_there(text: str | None, message: str, tmp_path: Pa
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"gradients": 70}')
     assert read_results(tmp_path) == {"gradients": 70}
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "results.json"
+    write_text(file, "before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"results\.json cannot be written \(No space left on device\): free some"):
+        write_text(file, "after")
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]
