@@ -137,6 +137,8 @@ def build_graph(
         proximal = mlo.Proximal(
             form.weight, step_size=rate, form=form.form, anchor=form.anchor, allow_unstable=form.allow_unstable
         )
+        for epoch in range(epochs):  # a warm-up raises the rate: refuse now what would fail then
+            proximal.strength(epoch * len(learners[0].train))
         lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
     validation = validation_of(learners, form)
     top = mlo.Problem(

@@ -40,11 +40,12 @@ def describe_formulation(settings: SearchSettings, tasks: Sequence[str]) -> str:
     form, names = settings.formulation, ", ".join(tasks)
     if isinstance(form, Interleaving):
         (c, rho), (low, share) = (strength(form, lr) for lr in (settings.weights.lr, settings.weights.min_lr))
+        when = "after the warm-up" if settings.weights.warm_up else "at the start"
         held = {"none": "the first stage is held near nothing", "cyclic": "the first stage is held near the last one"}
         return (
             f"Interleaving of {len(tasks)} task{'' if len(tasks) == 1 else 's'} ({names}) over {form.rounds} "
             f"round{'' if form.rounds == 1 else 's'}: lambda = {form.weight:g}, so c = 2 lr lambda = {c:.3g} and rho = "
-            f"{rho:.3g} at the start, falling with the learning rate towards c = {low:.3g} and rho = {share:.3g}; "
+            f"{rho:.3g} {when}, falling with the learning rate towards c = {low:.3g} and rho = {share:.3g}; "
             f"{form.form} proximal step; {held[form.anchor]}."
         )
     if isinstance(form, MultiTask):

@@ -18,6 +18,7 @@ from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import AbstractMethod, Darts, PDarts, Progress
 from applications.nas.methods.base import initial_alphas
 from applications.nas.search import SearchOutcome, search
+from applications.nas.search_words import describe_formulation
 from applications.nas.settings import (
     ArchitectureSettings,
     CifarData,
@@ -30,6 +31,7 @@ from applications.nas.settings import (
     SearchSettings,
     SingleTask,
     SupernetSettings,
+    WeightSettings,
 )
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
@@ -111,10 +113,13 @@ def test_what_a_search_writes(form: Formulation, gradient: str, tmp_path: Path) 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_strength_of_interleaving_is_told(tmp_path: Path) -> None:
-    search(replace(SETTINGS, formulation=Interleaving(weight=20.0)), tmp_path)
+    settings = replace(SETTINGS, formulation=Interleaving(weight=20.0))
+    search(settings, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "over 2 rounds: lambda = 20, so c = 2 lr lambda = 1 and rho = 0.5 at the start" in text
     assert "implicit proximal step" in text
+    rising = describe_formulation(replace(settings, weights=WeightSettings(warm_up=2)), ["digits", "loops"])
+    assert "c = 2 lr lambda = 1 and rho = 0.5 after the warm-up" in rising
 
 
 DROPPED = PDarts(deeper=(0,), kept=(1.0,), dropout=(0.5,), warm_up=0.0)
@@ -195,6 +200,14 @@ def test_statistics_of_supernets_stay_finite(
         ({"formulation": SingleTask(task="nope")}, "'nope'.*digits, loops"),
         ({"supernet": replace(SETTINGS.supernet, layers=12, channels=0)}, "channels=0"),
         ({"formulation": Interleaving(form="explicit")}, r"c = 2\*eta\*lambda"),
+        (  # stable in the first epoch of the warm-up, not in the second
+            {
+                "formulation": Interleaving(weight=60.0, form="explicit"),
+                "weights": WeightSettings(warm_up=2),
+                "epochs": 2,
+            },
+            r"0.025\*60 = 3",
+        ),
         ({"data": FolderData()}, "--data.roots"),
         ({"data": FolderData(roots=(Path("/nowhere"),))}, "/nowhere: no such folder"),
         ({"data": CifarData(root=Path("/nowhere"))}, "/nowhere"),
