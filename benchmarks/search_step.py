@@ -19,9 +19,9 @@ import mlo
 from applications.nas.data import Batches, Images
 from applications.nas.formulations import Learner, build_graph, gradients_per_step, looks_ahead
 from applications.nas.methods.base import initial_alphas, softmax_tables
+from applications.nas.networks.supernet import Supernet
 from applications.nas.settings import GradientSettings, Interleaving, MultiTask, SearchSettings, SingleTask
 from applications.nas.space.cell import CellSpace
-from applications.nas.supernet import Supernet
 
 FORMULATIONS = (SingleTask(), MultiTask(), Interleaving())
 GRADIENTS = ("first", "difference", "exact")

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from applications.nas.build import check_fit
 from applications.nas.draw import draw_genotype
 from applications.nas.formulations import gradients_per_step
 from applications.nas.jobs import Job, run_jobs
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.report.spread import MARGIN, counting_error
 from applications.nas.retrain import Training, retrain_seeds
+from applications.nas.retrain.build import check_fit
 from applications.nas.run_folder import new_folder, write_config, write_json, write_text
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask

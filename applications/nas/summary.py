@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from applications.nas.console_table import console_table
 from applications.nas.retrain import Training
+from applications.nas.retrain.table import mean_and_spread
 from applications.nas.run_folder import page
 from applications.nas.space.genotype import Genotype
 
@@ -44,13 +44,6 @@ class Contender:
     def errors(self, task: str) -> list[float]:
         """Return the test errors on one task in percent, one for each seed."""
         return [training.error for training in self.trainings if training.task == task]
-
-
-def mean_and_spread(values: Sequence[float]) -> str:
-    """Return "mean ± standard deviation (n)", or the value alone if there is one."""
-    if len(values) < 2:
-        return f"{values[0]:.2f}" if values else "-"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (n={len(values)})"
 
 
 def rows(contenders: Sequence[Contender]) -> list[list[str]]:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from applications.nas import search_record
-from applications.nas.checkpoint import CHECKPOINT, read_checkpoint
 from applications.nas.methods import Darts, Progress
+from applications.nas.networks.supernet import Supernet
 from applications.nas.presets import SEARCH
 from applications.nas.run_folder import read_history
+from applications.nas.search import record as search_record
 from applications.nas.search import search
+from applications.nas.search.checkpoint import CHECKPOINT, read_checkpoint
 from applications.nas.settings import GradientSettings, Interleaving
-from applications.nas.supernet import Supernet
 from mlo import DataError
 
 SETTINGS = replace(

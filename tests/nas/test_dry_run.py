@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import mlo
-from applications.nas import search_record as module
 from applications.nas.cli import main
 from applications.nas.data import Images
 from applications.nas.dry_run import Plan, describe, make_plan, saved_bytes, time_step
@@ -22,7 +21,8 @@ from applications.nas.formulations import looks_ahead
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress
 from applications.nas.presets import SEARCH
 from applications.nas.search import begin, chosen_tasks, search
-from applications.nas.search_stage import prepare
+from applications.nas.search import record as module
+from applications.nas.search.stage import prepare
 from applications.nas.settings import (
     CifarData,
     FashionData,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from applications.nas.methods.base import softmax_tables
-from applications.nas.supernet import Supernet
+from applications.nas.networks.supernet import Supernet
 from applications.nas.watch import largest_eigenvalue, sharpened
 from mlo import DivergenceError
 from tests.nas.tiny import ALPHAS, SPACE, learner

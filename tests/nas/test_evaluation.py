@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from applications.nas.data import Images, Task, digits_tasks
-from applications.nas.evaluation import Score, score
-from applications.nas.network import Network, Prediction
+from applications.nas.networks.network import Network, Prediction
 from applications.nas.objective import Regression
+from applications.nas.retrain.evaluation import Score, score
 from applications.nas.space.zoo import ZOO
 from mlo import DivergenceError
 

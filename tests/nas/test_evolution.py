@@ -12,8 +12,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from applications.nas._canvas import new_figure
 from applications.nas.draw import animate_evolution, draw_evolution
+from applications.nas.draw.canvas import new_figure
 from applications.nas.draw.colors import LINE_COLORS, area_color, line_color
 from applications.nas.draw.evolution import paint_kind
 from applications.nas.draw.frames import (

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from applications.nas.build import build_network, check_fit, training_objective
 from applications.nas.data import Augment, Batches, Images, Task
-from applications.nas.fit import fit
-from applications.nas.network import Network
+from applications.nas.networks.network import Network
 from applications.nas.objective import Classification, DensePrediction, Regression
 from applications.nas.progress import silent
 from applications.nas.retrain import Training, retrain
+from applications.nas.retrain.build import build_network, check_fit, training_objective
+from applications.nas.retrain.fit import fit
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import (
     CifarForm,

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, gradients_per_step, looks_ahead
+from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine, sgd
 from applications.nas.settings import (
     Formulation,
@@ -23,7 +24,6 @@ from applications.nas.settings import (
     WeightSettings,
 )
 from applications.nas.space.cell import CellSpace
-from applications.nas.supernet import Supernet
 from tests.nas.tiny import ALPHAS, learner, setup
 
 Tables = dict[str, Tensor]

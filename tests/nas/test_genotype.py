@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from applications.nas.network import Network
+from applications.nas.networks.network import Network
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Cell, Edge, Genotype, random_genotype
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from applications.nas.build import build_network, check_fit, measure_on
 from applications.nas.data import Images, Task
+from applications.nas.retrain.build import build_network, check_fit, measure_on
 from applications.nas.settings import RetrainSettings, TorchvisionForm
 from mlo import ConfigError
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from applications.nas import search as module
-from applications.nas import search_record
 from applications.nas.cli import main
 from applications.nas.data import Images, Task
 from applications.nas.presets import SEARCH
 from applications.nas.run_folder import read_genotype
+from applications.nas.search import record as search_record
 from applications.nas.settings import GradientSettings, SearchSettings, SupernetSettings
 from mlo import ConfigError, DataError
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 import mlo
-from applications.nas import search_record
-from applications.nas.checkpoint import read_checkpoint
 from applications.nas.cli import main
 from applications.nas.config_file import from_json, to_json
 from applications.nas.formulations import ARCHITECTURE, gradients_per_step
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods, plugins
+from applications.nas.search import record as search_record
 from applications.nas.search import search, search_gradients
+from applications.nas.search.checkpoint import read_checkpoint
 from applications.nas.settings import (
     ArchitectureSettings,
     DigitsData,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from applications.nas.build import Cost, measure
-from applications.nas.imagenet import ImageNetNetwork
-from applications.nas.network import EvaluationNetwork, Network, drop_path
+from applications.nas.networks.imagenet import ImageNetNetwork
+from applications.nas.networks.network import EvaluationNetwork, Network, drop_path
 from applications.nas.objective import DensePrediction, Regression
+from applications.nas.retrain.build import Cost, measure
 from applications.nas.space.genotype import Cell, Edge, Genotype
 from applications.nas.space.published import PUBLISHED
 from applications.nas.space.zoo import ZOO

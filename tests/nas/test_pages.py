@@ -17,8 +17,8 @@ from applications.nas.presets import SEARCH
 from applications.nas.run_folder import GENOTYPES, History, RunLog, write_config, write_json, write_text
 from applications.nas.run_folder.index import write_index, write_readme
 from applications.nas.run_folder.page import Code, Picture, Section, Table, Text, fact_table
-from applications.nas.search_pages import draw_search, explain_search
-from applications.nas.search_words import describe_cost, describe_formulation, show_seconds, strength, strength_label
+from applications.nas.search.pages import draw_search, explain_search
+from applications.nas.search.words import describe_cost, describe_formulation, show_seconds, strength, strength_label
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings, SingleTask
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import random_genotype

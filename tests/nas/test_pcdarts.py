@@ -12,11 +12,11 @@ import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph
 from applications.nas.methods import PCDarts, Progress
 from applications.nas.methods.pcdarts import edge_weights
+from applications.nas.networks.supernet import Supernet
 from applications.nas.settings import GradientSettings, SearchSettings, SingleTask, WeightSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.mixed import PartialMixedOperation
 from applications.nas.space.operations import PRIMITIVES
-from applications.nas.supernet import Supernet
 from mlo import ConfigError
 
 Tables = dict[str, Tensor]

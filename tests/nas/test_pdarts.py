@@ -10,9 +10,9 @@ from torch import Tensor
 
 from applications.nas.methods import PDarts, Progress
 from applications.nas.methods.pdarts import DroppedSkip, skip_dropout
+from applications.nas.networks.supernet import Supernet
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.operations import PRIMITIVES
-from applications.nas.supernet import Supernet
 from mlo import ConfigError, DataError
 
 METHOD, END = PDarts(), Progress(2, 24, 25)

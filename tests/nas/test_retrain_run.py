@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from applications.nas import retrain_run as module
 from applications.nas.cli import main
 from applications.nas.data import split_records
 from applications.nas.progress import Tick, silent
 from applications.nas.retrain import Training
-from applications.nas.retrain_folder import evaluate_again, read_retrain_folder
-from applications.nas.retrain_run import retrain_run
+from applications.nas.retrain import run as module
+from applications.nas.retrain.folder import evaluate_again, read_retrain_folder
+from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import write_json
 from applications.nas.settings import CifarForm, DigitsData, RetrainSettings, RetrainWeights, SearchSettings
 from applications.nas.space.zoo import ZOO

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import mlo
-from applications.nas import search_record as module
 from applications.nas.config_file import from_json
 from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import AbstractMethod, Darts, PDarts, Progress
 from applications.nas.methods.base import initial_alphas
 from applications.nas.search import SearchOutcome, search
-from applications.nas.search_words import describe_formulation
+from applications.nas.search import record as module
+from applications.nas.search.words import describe_formulation
 from applications.nas.settings import (
     ArchitectureSettings,
     CifarData,

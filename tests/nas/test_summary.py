@@ -10,8 +10,9 @@ from rich.console import Console
 
 from applications.nas.console_table import console_table
 from applications.nas.retrain import Training
+from applications.nas.retrain.table import mean_and_spread
 from applications.nas.space.zoo import ZOO
-from applications.nas.summary import Contender, as_json, as_markdown, as_table, mean_and_spread, rows
+from applications.nas.summary import Contender, as_json, as_markdown, as_table, rows
 
 
 def contender(name: str, gradients: int | None, **errors: list[float]) -> Contender:

@@ -11,10 +11,10 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from applications.nas.methods.base import initial_alphas, softmax_tables
+from applications.nas.networks.supernet import Supernet
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.mixed import MixedOperation
 from applications.nas.space.operations import PRIMITIVES
-from applications.nas.supernet import Supernet
 from mlo import ConfigError
 
 Tables = dict[str, Tensor]

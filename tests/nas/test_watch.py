@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import mlo
-from applications.nas import search_record as module
 from applications.nas.data import Batches, Images
 from applications.nas.formulations import ARCHITECTURE, build_graph, validation_of
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress
+from applications.nas.search import record as module
 from applications.nas.search import search
 from applications.nas.settings import (
     Formulation,

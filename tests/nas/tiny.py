@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from applications.nas.formulations import Learner
 from applications.nas.methods import AbstractMethod, Darts, PCDarts
 from applications.nas.methods.base import initial_alphas
+from applications.nas.networks.supernet import Supernet
 from applications.nas.settings import (
     ArchitectureSettings,
     Formulation,
@@ -19,7 +20,6 @@ from applications.nas.settings import (
     WeightSettings,
 )
 from applications.nas.space.cell import CellSpace
-from applications.nas.supernet import Supernet
 
 SPACE = CellSpace(nodes=1, primitives=("none", "skip_connect", "sep_conv_3x3"))
 ALPHAS = {name: 100 * table.double() for name, table in initial_alphas(SPACE, torch.Generator().manual_seed(3)).items()}

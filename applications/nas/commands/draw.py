@@ -11,7 +11,7 @@ from rich.console import Console
 from applications.nas.commands.common import picture_stem
 from applications.nas.draw import draw_genotype
 from applications.nas.run_folder import CONFIG, GENOTYPE, GENOTYPES, read_genotype
-from applications.nas.search_pages import draw_search
+from applications.nas.search.pages import draw_search
 from applications.nas.space.zoo import ZOO
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from applications.nas.commands.common import parse
 from applications.nas.progress import progress
-from applications.nas.retrain_folder import evaluate_again, read_retrain_folder
-from applications.nas.retrain_table import as_table
+from applications.nas.retrain.folder import evaluate_again, read_retrain_folder
+from applications.nas.retrain.table import as_table
 from applications.nas.settings import Data, Device, DigitsData
 from mlo import ConfigError
 

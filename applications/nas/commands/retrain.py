@@ -14,8 +14,8 @@ from applications.nas.commands.choices import choices
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import RETRAIN
 from applications.nas.progress import progress
-from applications.nas.retrain_run import retrain_run
-from applications.nas.retrain_table import as_table
+from applications.nas.retrain.run import retrain_run
+from applications.nas.retrain.table import as_table
 from applications.nas.run_folder import new_folder, read_genotype, read_search_settings
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype, random_genotype

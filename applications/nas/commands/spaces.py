@@ -10,9 +10,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from applications.nas.build import measure
 from applications.nas.console_table import console_table
 from applications.nas.presets import SEARCH
+from applications.nas.retrain.build import measure
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES, operation
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from applications.nas._canvas import FAINT, INK, bare, new_figure, save
+from applications.nas.draw.canvas import FAINT, INK, bare, new_figure, save
 from applications.nas.space.mixture import Mixture, Names, edge_names, named_weights, operations_of
 from mlo import DataError
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
-from applications.nas._canvas import FAINT, INK, new_figure
+from applications.nas.draw.canvas import FAINT, INK, new_figure
 from applications.nas.draw.cell_paint import INCHES_PER_UNIT, PAPER
 from applications.nas.draw.colors import LINE_COLORS
 from applications.nas.draw.evolution import HEAD_INCHES, TITLE_INCHES, boxes_of, check_snapshots, paint_kind

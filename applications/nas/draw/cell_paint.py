@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
-from applications.nas._canvas import INK
+from applications.nas.draw.canvas import INK
 from applications.nas.draw.cell_layout import Layout
 from applications.nas.draw.colors import line_color
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from applications.nas._canvas import INK, new_figure, save
+from applications.nas.draw.canvas import INK, new_figure, save
 from applications.nas.draw.cell_paint import PAPER
 from applications.nas.draw.label_places import Point
 from applications.nas.draw.sketch import GraphSketch, Stage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from applications.nas._canvas import FAINT, INK
+from applications.nas.draw.canvas import FAINT, INK
 
 # Families by hue, their members by shade. For text and lines.
 _LINES = {

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, plain, save
+from applications.nas.draw.canvas import COLORS, FAINT, INK, bare, new_figure, plain, save
 from applications.nas.draw.panels import epoch_rows, group_columns
 from mlo import DataError
 

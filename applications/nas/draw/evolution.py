@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from applications.nas._canvas import INK, new_figure, save
+from applications.nas.draw.canvas import INK, new_figure, save
 from applications.nas.draw.cell_paint import INCHES_PER_UNIT, paint_cell
 from applications.nas.draw.frames import (
     Box,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from applications.nas._canvas import INK, bare, new_figure, save
+from applications.nas.draw.canvas import INK, bare, new_figure, save
 from applications.nas.draw.colors import area_color
 from applications.nas.space.mixture import in_order, mean_weights, operations_of
 from mlo import DataError

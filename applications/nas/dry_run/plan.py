@@ -16,7 +16,7 @@ from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Progress, Stage
 from applications.nas.optimizers import cosine
 from applications.nas.search import begin, chosen_tasks, complete, stage_gradients
-from applications.nas.search_stage import Prepared, prepare
+from applications.nas.search.stage import Prepared, prepare
 from applications.nas.settings import CifarData, FashionData, ImageNetData, SearchSettings, WatchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.operations import operation

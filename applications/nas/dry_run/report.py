@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import mlo
 from applications.nas.dry_run.plan import Plan
-from applications.nas.search_record import formulation_name, method_title
+from applications.nas.search.record import formulation_name, method_title
 from applications.nas.settings import Interleaving
 
 _GIB, _MIB = 2**30, 2**20

@@ -12,7 +12,7 @@ from applications.nas.dry_run.plan import Plan
 from applications.nas.formulations import looks_ahead
 from applications.nas.methods import Progress
 from applications.nas.search import begin
-from applications.nas.search_stage import prepare
+from applications.nas.search.stage import prepare
 from applications.nas.settings import WatchSettings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, save
+from applications.nas.draw.canvas import COLORS, FAINT, INK, bare, new_figure, save
 from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from applications.nas.config_file import to_json
 from applications.nas.jobs import Reporter
 from applications.nas.report.read import FAILURE
-from applications.nas.retrain_run import retrain_run
+from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS, read_genotype
 from applications.nas.search import complete, search
 from applications.nas.settings import RetrainSettings, SearchSettings

@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from applications.nas._lane import Failure
-from applications.nas.build import check_fit
 from applications.nas.jobs import Job, try_jobs
 from applications.nas.report.read import FAILURE
+from applications.nas.retrain.build import check_fit
 from applications.nas.run_folder import write_text
 from applications.nas.search import chosen_tasks
 from applications.nas.settings import RetrainSettings

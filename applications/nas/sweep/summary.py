@@ -18,7 +18,7 @@ from applications.nas.report.spread import spread
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.run_folder.page import Table as PageTable
-from applications.nas.search_words import strength
+from applications.nas.search.words import strength
 from applications.nas.settings import Interleaving
 from applications.nas.settings_table import settings_table
 from applications.nas.sweep.figures import draw_axis

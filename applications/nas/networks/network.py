@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from applications.nas.auxiliary import AuxiliaryHead
+from applications.nas.networks.auxiliary import AuxiliaryHead
 from applications.nas.objective import AbstractObjective, Classification, as_objective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.operations import Identity, operation

@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from applications.nas.data import Task
-from applications.nas.hand_made import HandMadeNetwork, check_runs
-from applications.nas.imagenet import ImageNetNetwork
-from applications.nas.network import Network
+from applications.nas.networks.hand_made import HandMadeNetwork, check_runs
+from applications.nas.networks.imagenet import ImageNetNetwork
+from applications.nas.networks.network import Network
 from applications.nas.objective import AbstractObjective, Classification
 from applications.nas.settings import CifarForm, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from applications.nas.build import training_objective
 from applications.nas.data import Task
-from applications.nas.network import EvaluationNetwork, Prediction
+from applications.nas.networks.network import EvaluationNetwork, Prediction
 from applications.nas.objective import AbstractObjective
 from applications.nas.progress import Tick
+from applications.nas.retrain.build import training_objective
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import RetrainSettings
 from mlo import DivergenceError

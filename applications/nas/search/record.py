@@ -15,7 +15,7 @@ from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
 from applications.nas.progress import Tick
 from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
-from applications.nas.search_pages import draw_search, explain_search
+from applications.nas.search.pages import draw_search, explain_search
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype

@@ -16,9 +16,9 @@ from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json, write_text
-from applications.nas.search_record import Epoch, Record, write_outcome
-from applications.nas.search_stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
-from applications.nas.search_words import strength_label
+from applications.nas.search.record import Epoch, Record, write_outcome
+from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
+from applications.nas.search.words import strength_label
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located

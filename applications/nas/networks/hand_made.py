@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from applications.nas.data._vision import load_torchvision
-from applications.nas.network import Prediction
+from applications.nas.networks.network import Prediction
 from applications.nas.objective import AbstractObjective, Classification
 from mlo import ConfigError
 

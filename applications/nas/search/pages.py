@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from applications.nas.checkpoint import CHECKPOINT
 from applications.nas.draw import (
     animate_evolution,
     draw_chain,
@@ -37,7 +36,8 @@ from applications.nas.run_folder import (
 from applications.nas.run_folder.history import count_skips
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
-from applications.nas.search_words import describe_cost, describe_formulation
+from applications.nas.search.checkpoint import CHECKPOINT
+from applications.nas.search.words import describe_cost, describe_formulation
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype

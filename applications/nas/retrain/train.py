@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from applications.nas.build import build_network, measure_on
 from applications.nas.data import Task
-from applications.nas.evaluation import score
-from applications.nas.fit import fit
 from applications.nas.progress import Tick, silent
+from applications.nas.retrain.build import build_network, measure_on
+from applications.nas.retrain.evaluation import score
+from applications.nas.retrain.fit import fit
+from applications.nas.retrain.weights_file import save_weights
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
-from applications.nas.weights_file import save_weights
 
 
 @dataclass(frozen=True)

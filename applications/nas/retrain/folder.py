@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from applications.nas.build import build_network, measure_on
 from applications.nas.config_file import from_json
 from applications.nas.data import Task
-from applications.nas.evaluation import score
 from applications.nas.files import read_object, read_text
 from applications.nas.progress import Tick
-from applications.nas.retrain import Training
+from applications.nas.retrain.build import build_network, measure_on
+from applications.nas.retrain.evaluation import score
+from applications.nas.retrain.train import Training
+from applications.nas.retrain.weights_file import load_weights
 from applications.nas.run_folder import CONFIG, DATA, RESULTS, read_genotype
 from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, load_tasks
-from applications.nas.weights_file import load_weights
 from mlo import DataError
 
 

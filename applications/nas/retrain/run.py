@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from applications.nas.build import check_fit
 from applications.nas.config_file import to_json
 from applications.nas.data import Task, check_splits
 from applications.nas.files import read_json
 from applications.nas.progress import Tick
-from applications.nas.retrain import Training, retrain_task
-from applications.nas.retrain_pages import write_pages
+from applications.nas.retrain.build import check_fit
+from applications.nas.retrain.pages import write_pages
+from applications.nas.retrain.train import Training, retrain_task
 from applications.nas.run_folder import DATA, GENOTYPE, RESULTS, SPLITS, write_config, write_json, write_text
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from applications.nas.console_table import console_table
-from applications.nas.retrain import Training
-from applications.nas.summary import mean_and_spread
+from applications.nas.retrain.train import Training
 
 HEADER = ("task", "metric", "test", "top-5 error %", "parameters", "mult-adds", "images")
 
@@ -30,6 +30,13 @@ def rows(trainings: Sequence[Training]) -> list[tuple[str, ...]]:
 def as_table(trainings: Sequence[Training]) -> Table:
     """Return the rows as a table for a console."""
     return console_table(HEADER, rows(trainings), left=2)
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return "mean ± standard deviation (n)", or the value alone if there is one."""
+    if len(values) < 2:
+        return f"{values[0]:.2f}" if values else "-"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (n={len(values)})"
 
 
 def _millions(count: int) -> str:

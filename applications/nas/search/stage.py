@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 import mlo
-from applications.nas.checkpoint import write_checkpoint
 from applications.nas.data import AbstractBatches, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
@@ -19,11 +18,12 @@ from applications.nas.formulations import (
     looks_ahead,
 )
 from applications.nas.methods import Progress, Stage
+from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
-from applications.nas.search_record import Epoch, Record
+from applications.nas.search.checkpoint import write_checkpoint
+from applications.nas.search.record import Epoch, Record
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
-from applications.nas.supernet import Supernet
 from applications.nas.watch import Sight, Watch
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from applications.nas.auxiliary import AuxiliaryHead
-from applications.nas.network import EvaluationNetwork
+from applications.nas.networks.auxiliary import AuxiliaryHead
+from applications.nas.networks.network import EvaluationNetwork
 from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.skeleton import check_channels
