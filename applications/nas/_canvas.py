@@ -1,4 +1,4 @@
-"""What all figures share: colours, a figure without global state, and files that come out the same each time."""
+"""What all figures share: colors, a figure without global state, and files that come out the same each time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from applications.nas.files import explained, write_bytes
 
 INK = "#1f2933"
 FAINT = "#9aa5b1"
-# Okabe and Ito's colours, told apart by colour-blind readers too; without yellow, which is lost on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
+# Okabe and Ito's colors, told apart by color-blind readers too; without yellow, which is lost on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -17,7 +17,7 @@ class AuxiliaryHead(nn.Module):
         channels: Channels of the feature map.
         classes: Number of classes.
         stride: Stride of the pool: 3 for maps of 8x8 pixels, 2 for maps of 7x7.
-        norm: Whether a normalisation follows the second convolution, as it does the first.
+        norm: Whether a normalization follows the second convolution, as it does the first.
 
     Source: "Going Deeper with Convolutions", Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich,
     2015, for the idea; the form is that of "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019.

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,15 +40,18 @@ def get_field(settings: Any, path: str) -> Any:
     return settings
 
 
-def choices(hint: Any) -> dict[str, type[Any]]:
+def kinds_by_name(hint: Any) -> dict[str, type[Any]]:
     """Return the classes that a field chooses among, by their names on the command line; none if it is no choice."""
     found = {}
-    for member in members(hint):
-        kind = typing.get_args(member)[0] if typing.get_origin(member) is typing.Annotated else member
+    for kind, marks in map(unmarked, members(hint)):
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            named = [getattr(mark, "name", None) for mark in getattr(member, "__metadata__", ())]
-            found[next((name for name in named if name), kind.__name__)] = kind
+            found[mark_name(marks) or kind.__name__] = kind
     return found
+
+
+def mark_name(marks: Iterable[Any]) -> str | None:
+    """Return the name that marks of a type give on the command line, which may be empty; None if they give none."""
+    return next((mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)), None)
 
 
 def unmarked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -71,13 +74,13 @@ def _put(kind: Any, plain: Any, path: str, word: str) -> None:
     *above, last = path.split(".")
     for part in above:
         hint = _hint(kind, part, path)
-        known = choices(hint).values()
+        known = kinds_by_name(hint).values()
         plain = plain[part]
         kind = next((one for one in known if isinstance(plain, dict) and one.__name__ == plain.get("kind")), hint)
         if not dataclasses.is_dataclass(kind):
             raise ConfigError(f"{path}: {part} has no fields of its own: name {part} itself")
     hint = _hint(kind, last, path)
-    known_choices = choices(hint)
+    known_choices = kinds_by_name(hint)
     if known_choices:
         _choose(plain, last, path, word, known_choices)
     elif isinstance(hint, type) and dataclasses.is_dataclass(hint):

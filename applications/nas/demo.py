@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from applications.nas.build import check_fit
 from applications.nas.draw import draw_genotype
 from applications.nas.formulations import gradients_per_step
 from applications.nas.jobs import Job, run_jobs
 from applications.nas.presets import RETRAIN, SEARCH
-from applications.nas.retrain import Training, check_fit, retrain_seeds
+from applications.nas.report.spread import MARGIN, counting_error
+from applications.nas.retrain import Training, retrain_seeds
 from applications.nas.run_folder import new_folder, write_config, write_json, write_text
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
@@ -176,9 +177,7 @@ def _verdict(task: str, contenders: Sequence[Contender]) -> str:
         return f"{task}: mean error {order}; one retraining each has no spread, so no difference is shown."
     best, *others = means
     tested = next(training.tested for training in contenders[0].trainings if training.task == task)
-    share = max(means[best] / 100, 1 / tested)
-    counting = 100 * math.sqrt(share * (1 - share) / tested)
-    margin = 2 * max(counting, *map(statistics.stdev, errors.values()))
+    margin = MARGIN * max(counting_error(means[best], tested), *map(statistics.stdev, errors.values()))
     close = [name for name in others if means[name] - means[best] <= margin]
     verdict = f"{best} is ahead of all by more than that"
     if close:

@@ -79,6 +79,18 @@ def read_json(path: Path, fix: str) -> Any:
         raise DataError(f"{path} is not JSON ({error}): {fix}") from error
 
 
+def read_object(path: Path, fix: str) -> dict[str, Any]:
+    """Read plain data that are an object; see `read_json`.
+
+    Raises:
+        DataError: If they are missing, or no JSON object.
+    """
+    content = read_json(path, fix)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no JSON object, but a {type(content).__name__}: {fix}")
+    return content
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what the system says about a file that cannot be written into an error that names it.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from applications.nas.build import training_objective
-from applications.nas.data import AbstractBatches, Task
+from applications.nas.data import Task
 from applications.nas.network import EvaluationNetwork, Prediction
 from applications.nas.objective import AbstractObjective
 from applications.nas.progress import Tick
@@ -40,7 +40,7 @@ def fit(
         DivergenceError: If the loss is not finite.
     """
     example = next(network.parameters())
-    batches = _batches(task, settings.batch, seed, example.device)
+    batches = task.stream("all", size=settings.batch, seed=seed, device=example.device, training=True)
     trainer = _Trainer(network, training_objective(task, settings), settings)
     network.train()
     tick(0, settings.epochs, "")
@@ -54,13 +54,6 @@ def fit(
         metrics.write({"epoch": epoch + 1, "lr": rate, "loss": loss, "train_error": error})
         tick(epoch + 1, settings.epochs, f"loss {loss:.3f}")
     return network if trainer.average is None else trainer.average.module
-
-
-def _batches(task: Task, size: int, seed: int, device: torch.device) -> AbstractBatches:
-    count = len(task.part("all"))
-    size = min(size, count)
-    alone = count % size == 1  # one image alone has no batch statistics
-    return task.stream("all", size=size, seed=seed, device=device, training=True, drop_last=alone)
 
 
 def loss_of(prediction: Prediction, y: Tensor, objective: AbstractObjective, auxiliary_weight: float) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
-
 from applications.nas.auxiliary import AuxiliaryHead
 from applications.nas.network import EvaluationNetwork
 from applications.nas.objective import AbstractObjective
 from applications.nas.space.genotype import Genotype
-from applications.nas.space.skeleton import plan_cells
+from applications.nas.space.skeleton import check_channels
+from applications.nas.space.stem import LargeStem
 from mlo import ConfigError
 
 
@@ -25,7 +24,7 @@ class ImageNetNetwork(EvaluationNetwork):
         layers: Number of cells.
         objective: What the task asks for; a number of classes stands for a classification.
         auxiliary: Whether to have an auxiliary head, on cell `2 * layers // 3`; it needs 7x7 pixels there.
-        auxiliary_norm: Whether that head has a normalisation behind its second convolution. P-DARTS has it; DARTS and
+        auxiliary_norm: Whether that head has a normalization behind its second convolution. P-DARTS has it; DARTS and
             PC-DARTS do not.
         drop_path: Rate of drop path, in [0, 1); an attribute of the same name can be set anew before each epoch.
         in_channels: Channels of the images.
@@ -52,26 +51,12 @@ class ImageNetNetwork(EvaluationNetwork):
         in_channels: int = 3,
         reductions: tuple[int, ...] | None = None,
     ) -> None:
-        """Plan the cells, build them, and put the stem before them."""
-        if channels % 2:
+        """Put the large stem before the cells."""
+        check_channels(channels)
+        if channels % 2:  # by the name of the setting, which the stem does not know
             raise ConfigError(f"channels={channels}: the stem begins with half of them; use an even number")
-        multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
-        inputs = (channels, channels)
-        plans = plan_cells(
-            inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=True
-        )
         head = partial(AuxiliaryHead, stride=2, norm=auxiliary_norm) if auxiliary else None
-        super().__init__(genotype, plans, objective, auxiliary=head, drop_path=drop_path)
-        half = channels // 2
-        self.quarter = nn.Sequential(*_halve(in_channels, half), nn.ReLU(), *_halve(half, channels))
-        self.eighth = nn.Sequential(nn.ReLU(), *_halve(channels, channels))
-
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, in_channels, H, W) to states of H/4 x W/4 and H/8 x W/8, both with `channels` channels."""
-        older: Tensor = self.quarter(x)
-        return older, self.eighth(older)
-
-
-def _halve(inputs: int, outputs: int) -> list[nn.Module]:
-    """List a 3x3 convolution of stride 2 and its normalisation."""
-    return [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        stem = LargeStem(in_channels, channels)
+        super().__init__(
+            genotype, stem, channels, layers, objective, reductions=reductions, auxiliary=head, drop_path=drop_path
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from applications.nas.auxiliary import AuxiliaryHead
 from applications.nas.objective import AbstractObjective, Classification, as_objective
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.operations import Identity, operation
-from applications.nas.space.skeleton import CellPlan, plan_cells, small_stem
+from applications.nas.space.skeleton import CellPlan, check_channels, plan_cells
+from applications.nas.space.stem import AbstractStem, SmallStem
 from mlo import ConfigError
 
 
@@ -93,33 +93,47 @@ class EvaluationCell(nn.Module):
         return out
 
 
-class EvaluationNetwork(nn.Module, ABC):
-    """Cells, head and auxiliary head behind a stem, which subclasses provide.
+class EvaluationNetwork(nn.Module):
+    """Stem, cells, head and auxiliary head: what the networks for small and for large images share.
 
     Args:
         genotype: The architecture; its cells may have any number of nodes, and outputs of different widths.
-        plans: The places of its cells.
+        stem: Makes the inputs of the first cell.
+        channels: Channels of a node of the first cell.
+        layers: Number of cells.
         objective: What the task asks for; a number of classes stands for a classification.
+        reductions: Indices of the reduction cells; None for those at one and two thirds of the depth.
         auxiliary: Makes the auxiliary head from (channels, classes); None for a network without one.
         drop_path: Initial rate of drop path.
 
     Raises:
-        ConfigError: The rate is out of range, or an auxiliary head is wanted where nothing is classified.
+        ConfigError: A setting is out of range, or an auxiliary head is wanted where nothing is classified.
     """
 
     def __init__(
         self,
         genotype: Genotype,
-        plans: list[CellPlan],
+        stem: AbstractStem,
+        channels: int,
+        layers: int,
         objective: AbstractObjective | int,
         *,
+        reductions: tuple[int, ...] | None,
         auxiliary: Callable[[int, int], AuxiliaryHead] | None,
         drop_path: float,
     ) -> None:
-        """Build all but the stem."""
+        """Plan the cells and build everything."""
         super().__init__()
         asked = as_objective(objective)
         self.drop_path = drop_path
+        self.stem = stem
+        inputs, multipliers = (
+            (stem.channels, stem.channels),
+            (len(genotype.normal.concat), len(genotype.reduction.concat)),
+        )
+        plans = plan_cells(
+            inputs, channels, layers, multipliers=multipliers, reductions=reductions, after_reduction=stem.halved
+        )
         self.cells = nn.ModuleList(EvaluationCell(genotype, plan) for plan in plans)
         self.head = asked.head(plans[-1].outputs)
         self.auxiliary_cell = 2 * len(plans) // 3
@@ -143,17 +157,13 @@ class EvaluationNetwork(nn.Module, ABC):
             raise ConfigError(f"drop_path={rate}: must be at least 0 and below 1")
         self._drop_path = rate
 
-    @abstractmethod
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, in_channels, H, W) to the two inputs of the first cell, older first."""
-
     def forward(self, x: Tensor) -> Prediction:
         """Predict from images (B, in_channels, H, W).
 
         Raises:
             ConfigError: The images do not have a size that the reductions, or the auxiliary head, can work with.
         """
-        older, newer = self.states(x)
+        older, newer = self.stem(x)
         auxiliary_logits: Tensor | None = None
         for index, cell in enumerate(self.cells):
             older, newer = newer, cell(older, newer, self.drop_path)
@@ -197,15 +207,10 @@ class Network(EvaluationNetwork):
         in_channels: int = 3,
         reductions: tuple[int, ...] | None = None,
     ) -> None:
-        """Plan the cells, build them, and put the stem before them."""
-        width = stem_multiplier * channels
-        multipliers = (len(genotype.normal.concat), len(genotype.reduction.concat))
-        plans = plan_cells((width, width), channels, layers, multipliers=multipliers, reductions=reductions)
+        """Put the small stem before the cells."""
+        check_channels(channels)
         head = partial(AuxiliaryHead, stride=3, norm=True) if auxiliary else None
-        super().__init__(genotype, plans, objective, auxiliary=head, drop_path=drop_path)
-        self.stem = small_stem(in_channels, width)
-
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, in_channels, H, W) to one state (B, stem_multiplier * channels, H, W), twice."""
-        state: Tensor = self.stem(x)
-        return state, state
+        stem = SmallStem(in_channels, stem_multiplier * channels)
+        super().__init__(
+            genotype, stem, channels, layers, objective, reductions=reductions, auxiliary=head, drop_path=drop_path
+        )

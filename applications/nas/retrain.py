@@ -1,4 +1,4 @@
-"""Train an architecture from scratch and test it: the only judgement of a search."""
+"""Train an architecture from scratch and test it: the only judgment of a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from applications.nas.build import build_network, check_fit, measure_on
+from applications.nas.build import build_network, measure_on
 from applications.nas.data import Task
 from applications.nas.evaluation import score
 from applications.nas.fit import fit
@@ -18,8 +18,6 @@ from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
 from applications.nas.weights_file import save_weights
-
-__all__ = ["Training", "check_fit", "retrain", "retrain_seeds", "retrain_task"]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from applications.nas.build import build_network, measure_on
 from applications.nas.config_file import from_json
 from applications.nas.data import Task
 from applications.nas.evaluation import score
-from applications.nas.files import read_json, read_text
+from applications.nas.files import read_object, read_text
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training
-from applications.nas.retrain_pages import DATA
-from applications.nas.run_folder import CONFIG, RESULTS, read_genotype
+from applications.nas.run_folder import CONFIG, DATA, RESULTS, read_genotype
 from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, load_tasks
@@ -117,7 +116,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     if not file.is_file():
         why = "the retraining has not finished" if (path / DATA).exists() else f"{path} is no folder of a retraining"
         raise DataError(f"{file} does not exist ({why}): give the folder that `mlo-nas retrain` named at its end")
-    content = read_json(file, "train again")
-    if not isinstance(content, dict) or content.get("kind") != "retrain":
+    content = read_object(file, "train again")
+    if content.get("kind") != "retrain":
         raise DataError(f"{file} is not that of a retraining: give the folder that `mlo-nas retrain` named at its end")
     return content

@@ -10,15 +10,12 @@ from applications.nas.draw import draw_genotype
 from applications.nas.draw.curves import draw_curves
 from applications.nas.retrain import Training
 from applications.nas.retrain_table import HEADER, rows
-from applications.nas.run_folder import CONFIG, ENVIRONMENT, GENOTYPE, RESULTS
+from applications.nas.run_folder import CONFIG, DATA, ENVIRONMENT, GENOTYPE, RESULTS
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Table, Text
 from applications.nas.settings import RetrainSettings, TorchvisionForm
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype
-
-DATA = "data.json"
-"""File of a retraining's folder that says what was learned, a `RetrainData`."""
 
 
 def write_pages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,12 @@ from applications.nas.data import Task, check_splits
 from applications.nas.files import read_json
 from applications.nas.progress import Tick
 from applications.nas.retrain import Training, retrain_task
-from applications.nas.retrain_pages import DATA, write_pages
-from applications.nas.run_folder import GENOTYPE, RESULTS, write_config, write_json, write_text
+from applications.nas.retrain_pages import write_pages
+from applications.nas.run_folder import DATA, GENOTYPE, RESULTS, SPLITS, write_config, write_json, write_text
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
 from mlo import DataError
-
-SPLITS = "splits.json"
 
 
 def retrain_run(
@@ -89,11 +88,10 @@ def _check_search(search: Path, tasks: tuple[Task, ...]) -> None:
 def _results(
     architecture: Genotype | None, name: str, folder: Path, search: Path | None, found: tuple[Training, ...]
 ) -> dict[str, Any]:
-    keys = ("task", "metric", "seed", "error", "top5", "parameters", "multiply_adds", "seconds", "tested")
     return {
         "kind": "retrain",
         "cell": name,
         "search": None if search is None else Path(os.path.relpath(search, folder)).as_posix(),
         "skips": None if architecture is None else architecture.count("skip_connect"),
-        "trainings": [{key: getattr(training, key) for key in keys} for training in found],
+        "trainings": [asdict(training) for training in found],
     }

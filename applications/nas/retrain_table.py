@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from applications.nas.console_table import console_table
 from applications.nas.retrain import Training
 from applications.nas.summary import mean_and_spread
 
@@ -28,12 +29,7 @@ def rows(trainings: Sequence[Training]) -> list[tuple[str, ...]]:
 
 def as_table(trainings: Sequence[Training]) -> Table:
     """Return the rows as a table for a console."""
-    table = Table()
-    for column in HEADER:
-        table.add_column(column, justify="left" if column in ("task", "metric") else "right", overflow="fold")
-    for row in rows(trainings):
-        table.add_row(*row)
-    return table
+    return console_table(HEADER, rows(trainings), left=2)
 
 
 def _millions(count: int) -> str:

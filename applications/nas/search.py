@@ -15,7 +15,7 @@ from applications.nas.draw import sketch_graph, write_sketch
 from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
-from applications.nas.run_folder import RunLog, write_config, write_json, write_text
+from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json, write_text
 from applications.nas.search_record import Epoch, Record, write_outcome
 from applications.nas.search_stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
 from applications.nas.search_words import strength_label
@@ -64,7 +64,7 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
-    write_json(folder / "splits.json", split_records(tasks))
+    write_json(folder / SPLITS, split_records(tasks))
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
     strength = strength_label(settings.formulation, settings.weights.lr)
     write_sketch(folder, sketch_graph(first.graph, strength=strength))

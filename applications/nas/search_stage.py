@@ -9,7 +9,7 @@ import torch
 
 import mlo
 from applications.nas.checkpoint import write_checkpoint
-from applications.nas.data import AbstractBatches, Part, Task
+from applications.nas.data import AbstractBatches, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
     Clock,
@@ -64,7 +64,10 @@ def make_streams(
     """Return training and validation batches of a task; their order depends on seed and place of the task alone."""
     base = _seed(settings, index)
     size = settings.batches[index] if settings.batches else settings.batch
-    return _batches(task, "train", size, base + 1, device), _batches(task, "valid", size, base + 2, device)
+    return (
+        task.stream("train", size=size, seed=base + 1, device=device, training=True),
+        task.stream("valid", size=size, seed=base + 2, device=device, training=True),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +186,3 @@ def _check_fit(network: Supernet, task: Task) -> None:
     with torch.no_grad():  # on shapes alone, no numbers
         table = torch.zeros(network.space.edges, network.encoder.columns, device="meta")
         shapes(torch.zeros(2, *task.train.shape, device="meta"), dict.fromkeys(CELL_TYPES, table))
-
-
-def _batches(task: Task, part: Part, size: int, seed: int, device: torch.device) -> AbstractBatches:
-    single = len(task.part(part)) % size == 1  # one image alone has no batch statistics
-    return task.stream(part, size=size, seed=seed, device=device, training=True, drop_last=single)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
+from applications.nas.console_table import console_table
 from applications.nas.retrain import Training
+from applications.nas.run_folder import page
 from applications.nas.space.genotype import Genotype
 
 
@@ -67,20 +69,13 @@ def rows(contenders: Sequence[Contender]) -> list[list[str]]:
 def as_table(contenders: Sequence[Contender]) -> Table:
     """Return the rows as a table for a console."""
     header, *body = rows(contenders)
-    table = Table()
-    for column in header:
-        first = column == "cell"
-        table.add_column(column, justify="left" if first else "right", no_wrap=first, overflow="fold")
-    for row in body:
-        table.add_row(*row)
-    return table
+    return console_table(header, body)
 
 
 def as_markdown(contenders: Sequence[Contender]) -> str:
     """Return the rows as a Markdown table."""
     header, *body = rows(contenders)
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return page.Table(header, body).markdown() + "\n"
 
 
 def as_json(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
@@ -90,7 +85,7 @@ def as_json(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
             "cell": one.name,
             "search_gradients": one.gradients,
             "skips": one.skips,
-            "trainings": [vars(training) for training in one.trainings],
+            "trainings": [asdict(training) for training in one.trainings],
         }
         for one in contenders
     ]

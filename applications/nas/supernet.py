@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from applications.nas.objective import AbstractObjective, as_objective
 from applications.nas.space.cell import BuildMixed, CellSpace, SearchCell
 from applications.nas.space.mixed import MixedOperation
-from applications.nas.space.skeleton import plan_cells
+from applications.nas.space.skeleton import check_channels, plan_cells
 from applications.nas.space.stem import AbstractStem, LargeStem, SmallStem
-from mlo import ConfigError
 
 
 class Encoder(nn.Module):
@@ -99,8 +98,7 @@ class Supernet(nn.Module):
     ) -> None:
         """Build the encoder and the head."""
         super().__init__()
-        if channels < 1:
-            raise ConfigError(f"channels={channels}: must be positive")
+        check_channels(channels)
         asked = as_objective(objective)
         self.space = space
         stem = (LargeStem if large else SmallStem)(in_channels, stem_multiplier * channels)

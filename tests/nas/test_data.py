@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from applications.nas.data import Images, Task, digits_tasks
+from applications.nas.data import Images, Part, Task, digits_tasks
 from applications.nas.data.split import balanced_subset, stratified_split
 from applications.nas.data.statistics import channel_statistics
 from mlo import ConfigError, DataError
@@ -137,7 +137,7 @@ def test_digits_are_cut_in_proportion() -> None:
             assert 0 <= float(part.pixels.min()) <= float(part.pixels.max()) <= 1
 
 
-def test_loops_are_a_coarser_labelling_of_the_digits() -> None:
+def test_loops_are_a_coarser_labeling_of_the_digits() -> None:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -153,3 +153,28 @@ def test_digits_follow_the_seed() -> None:
     first, again, other = (digits_tasks(seed)[0].train.pixels for seed in (0, 0, 1))
     assert first.equal(again)
     assert not first.equal(other)
+
+
+@pytest.mark.parametrize(
+    ("part", "size", "training", "sizes"),
+    [
+        ("train", 3, True, [3]),  # one image alone has no batch statistics
+        ("train", 3, False, [3, 1]),
+        ("train", 4, True, [4]),
+        ("all", 7, True, [7]),
+        ("all", 5, True, [5, 3]),
+        ("all", 100, True, [8]),  # a retraining takes what there is
+        ("test", 100, False, [4]),
+    ],
+)
+def test_batches_that_a_task_gives(part: Part, size: int, training: bool, sizes: list[int]) -> None:
+    batches = make_task().stream(part, size=size, seed=0, device="cpu", training=training)
+    assert [len(y) for _, y in batches] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_a_batch_to_search_on_is_not_larger_than_the_part() -> None:
+    with pytest.raises(DataError, match="a batch of 5 images, but there are 4"):
+        make_task().stream("train", size=5, seed=0, device="cpu", training=True)
+    with pytest.raises(ConfigError, match="a batch of 0 images"):
+        make_task().stream("all", size=0, seed=0, device="cpu", training=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,6 +50,19 @@ TINY = DemoSettings(
 )
 
 
+def here(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any]:
+    """Do jobs in this process, with arguments as another would get them."""
+    copies = [pickle.loads(pickle.dumps(job)) for job in jobs]
+    return [job.function(*job.arguments, silent) for job in copies]
+
+
+@pytest.fixture
+def _in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting a process takes longer than its work here; that workers do the jobs is for `test_jobs` to show."""
+    monkeypatch.setattr(module, "run_jobs", here)
+
+
+@pytest.mark.usefixtures("_in_one_process")
 def test_the_demo(tmp_path: Path) -> None:
     log = io.StringIO()
     settings = replace(TINY, out=tmp_path / "run")
@@ -158,11 +172,8 @@ def test_notes_say_how_small_it_is() -> None:
     assert "3 seeds" in second
 
 
-def test_a_demo_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def here(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any]:
-        return [job.function(*job.arguments, silent) for job in jobs]
-
-    monkeypatch.setattr(module, "run_jobs", here)
+@pytest.mark.usefixtures("_in_one_process")
+def test_a_demo_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     settings = replace(TINY, out=tmp_path / "run", search=replace(TINY.search, batch=10_000))
     with pytest.raises(DataError, match="a batch of 10000 images"):
         demo(settings, Console(file=io.StringIO()))

@@ -19,7 +19,7 @@ from applications.nas.cli import main
 from applications.nas.data import Images, Task
 from applications.nas.presets import SEARCH
 from applications.nas.run_folder import read_genotype
-from applications.nas.settings import SearchSettings, SupernetSettings
+from applications.nas.settings import GradientSettings, SearchSettings, SupernetSettings
 from mlo import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_a_cell_survives_a_picture_that_fails(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(search_record, "draw_search", fail)
     net = SupernetSettings(nodes=1, primitives=("none", "skip_connect", "max_pool_3x3"), channels=2, layers=3)
-    settings = replace(SEARCH["digits"][1], supernet=net, epochs=1, batch=300)
+    settings = replace(SEARCH["digits"][1], supernet=net, epochs=1, batch=300, gradient=GradientSettings("first"))
     with pytest.raises(OSError, match="no space"):
         module.search(settings, tmp_path)
     assert read_genotype(tmp_path).normal.nodes == 1

@@ -11,7 +11,7 @@ from torch import nn
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES, FactorizedReduce, Identity, Pool, Zero, operation
 from mlo import ConfigError
 
-# name: parameters without and with affine normalisation, multiply-adds at stride 1 and 2; 16 channels, 32x32 pixels
+# name: parameters without and with affine normalization, multiply-adds at stride 1 and 2; 16 channels, 32x32 pixels
 TABLE = {
     "none": (0, 0, 0, 0),
     "max_pool_3x3": (0, 0, 0, 0),
@@ -76,7 +76,7 @@ def test_mean_ignores_pixels_outside() -> None:
 
 
 @pytest.mark.parametrize("kind", ["max_pool_3x3", "avg_pool_3x3"])
-def test_searched_pools_are_normalised(kind: str) -> None:
+def test_searched_pools_are_normalized(kind: str) -> None:
     module = operation(kind, 4, 1, affine=False, pool_norm=True).to(torch.float64)
     out = module(5.0 + 3.0 * torch.randn(8, 4, 8, 8, dtype=torch.float64))
     mean, variance = out.mean(dim=(0, 2, 3)), out.var(dim=(0, 2, 3), correction=0)

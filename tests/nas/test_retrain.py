@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from applications.nas.build import Cost, measure
+from applications.nas.build import Cost, check_fit, measure
 from applications.nas.data import Batches, Images, Task, digits_tasks, memory
 from applications.nas.evaluation import Score, score
 from applications.nas.fit import loss_of
 from applications.nas.network import Network, Prediction
 from applications.nas.objective import Classification
-from applications.nas.retrain import Training, check_fit, retrain, retrain_seeds
+from applications.nas.retrain import Training, retrain, retrain_seeds
 from applications.nas.settings import (
     CifarForm,
     CosineSchedule,

@@ -68,8 +68,8 @@ def test_the_results(trained: Path) -> None:
         "search": "..",
         "skips": 6,
     }
-    keys = ["task", "metric", "seed", "error", "top5", "parameters", "multiply_adds", "seconds", "tested"]
-    assert all(list(one) == keys for one in content["trainings"])
+    keys = {"task", "metric", "seed", "error", "top5", "parameters", "multiply_adds", "seconds", "tested"}
+    assert all(set(one) == keys for one in content["trainings"])
     runs = [(one["task"], one["seed"], one["metric"], one["top5"] is None) for one in content["trainings"]]
     assert runs == [
         *(("digits", seed, "error %", False) for seed in (0, 4)),
@@ -173,7 +173,7 @@ SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("data.json", lambda path: path.write_text('{"kind": "RetrainSettings"}'), "'RetrainData' does"),
     ("data.json", lambda path: path.write_text("{"), "is not JSON"),
     ("results.json", Path.unlink, "the retraining has not finished"),
-    ("results.json", lambda path: path.write_text("[]"), "is not that of a retraining"),
+    ("results.json", lambda path: path.write_text("[]"), "holds no JSON object"),
     ("results.json", lambda path: path.write_text("{"), "is not JSON"),
     ("results.json", lambda path: path.write_text('{"kind": "search"}'), "is not that of a retraining"),
     ("results.json", lambda path: path.write_text('{"kind": "retrain", "cell": "x"}'), "is not what a retraining"),

@@ -13,8 +13,8 @@ from applications.nas.config_file import to_json
 from applications.nas.run_folder import (
     MetricsFile,
     new_folder,
-    read_cost,
     read_genotype,
+    read_results,
     read_search_settings,
     write_config,
     write_text,
@@ -167,11 +167,26 @@ def test_a_cell_that_is_not_there(files: dict[str, str], source: str, message: s
         read_genotype(tmp_path / source)
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"gradients": null}'])
-def test_a_cost_that_is_not_told(text: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot be read"), ("", "is not JSON"), ("[]", "holds no JSON object, but a list")]
+)
+def test_results_that_are_not_there(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "results.json").write_text(text)
-    with pytest.raises(DataError, match=r"is .* a finished search\?"):
-        read_cost(tmp_path)
+    with pytest.raises(DataError, match=rf"results\.json {message}"):
+        read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"gradients": 70}')
-    assert read_cost(tmp_path) == 70
+    assert read_results(tmp_path) == {"gradients": 70}
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "results.json"
+    write_text(file, "before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"results\.json cannot be written \(No space left on device\): free some"):
+        write_text(file, "after")
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]

@@ -8,6 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
+from applications.nas.console_table import console_table
 from applications.nas.retrain import Training
 from applications.nas.space.zoo import ZOO
 from applications.nas.summary import Contender, as_json, as_markdown, as_table, mean_and_spread, rows
@@ -74,3 +75,12 @@ def test_json_holds_everything() -> None:
     assert content[1]["search_gradients"] is None
     trainings = [Training(**one) for one in content[0]["trainings"]]
     assert tuple(trainings) == PAIR[0].trainings
+
+
+def test_a_name_that_looks_like_markup_is_shown() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(as_table([contender("mine", 1, **{"[red]": [1.0]})]))
+    console.print(console_table(["a"], [["[bold]"]]))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[red]: error %" in shown
+    assert "[bold]" in shown

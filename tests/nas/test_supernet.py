@@ -171,7 +171,7 @@ def test_golden_exact_gradient_through_one_step(point: Point) -> None:
     assert norms(point.grad_alphas(loss)) == pytest.approx([0.1122780687, 0.0549889543], abs=PRINTED)
 
 
-# ---------------------------------------------------------------- behaviour
+# ---------------------------------------------------------------- behavior
 
 
 def demo() -> tuple[Supernet, Tables]:

@@ -14,8 +14,8 @@ from applications.nas.report.spread import Spread
 from applications.nas.settings import CifarData, SearchSettings
 from applications.nas.sweep import figures
 from applications.nas.sweep.figures import draw_axis
+from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis, SweepSettings, points
-from applications.nas.sweep.summary import Line
 
 COLUMNS = ["digits: test error %", "depth: test RMSE"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from applications.nas.config_fields import members, unmarked
+from applications.nas.config_fields import mark_name, members, unmarked
 from mlo import ConfigError
 
 
@@ -43,8 +43,8 @@ def choices(kind: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         inner, marks = unmarked(hints[field.name])
-        named = [mark.name for mark in marks if isinstance(getattr(mark, "name", None), str)]
-        place = ".".join(part for part in (prefix, named[0] if named else field.name) if part)
+        name = mark_name(marks)
+        place = ".".join(part for part in (prefix, field.name if name is None else name) if part)
         here = (*path, field.name)
         if members(inner):
             words = dict(_word(member, place) for member in members(inner) if unmarked(member)[1])

@@ -51,3 +51,8 @@ def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] 
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed
+
+
+def picture_stem(out: Path) -> Path:
+    """Return the path of pictures without the suffix that a user may have named."""
+    return out.with_suffix("") if out.suffix in (".svg", ".png") else out

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from applications.nas.build import measure
+from applications.nas.console_table import console_table
 from applications.nas.presets import SEARCH
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import OPERATIONS, PRIMITIVES, operation
@@ -50,14 +51,13 @@ def cells(space: CellSpace) -> int:
 
 
 def _operations() -> Table:
-    table = Table()
-    table.add_column("operation", no_wrap=True)
-    for heading in ("params, search", "params, final", "params, stride 2, final", "mult-adds", "mult-adds, stride 2"):
-        table.add_column(heading, justify="right")
+    header = ["operation", "params, search", "params, final", "params, stride 2, final", "mult-adds"]
+    header.append("mult-adds, stride 2")
+    rows = []
     for name in OPERATIONS:
         search, final, strided = (_measure(name, *how) for how in ((1, False), (1, True), (2, True)))
-        table.add_row(name, *(f"{n:,}" for n in (search[0], final[0], strided[0], final[1], strided[1])))
-    return table
+        rows.append([name, *(f"{n:,}" for n in (search[0], final[0], strided[0], final[1], strided[1]))])
+    return console_table(header, rows)
 
 
 def _measure(name: str, stride: int, affine: bool) -> tuple[int, int]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
+from applications.nas.commands.common import picture_stem
+from applications.nas.console_table import console_table
 from applications.nas.draw import draw_genotype
 from applications.nas.space.published import PUBLISHED
 from applications.nas.space.zoo import ZOO
@@ -39,22 +40,19 @@ def run(words: list[str], console: Console) -> None:
     console.print(f"{command.cell}: {facts.source}", highlight=False, soft_wrap=True)
     console.print(str(ZOO[command.cell]), highlight=False)
     if command.out is not None:
-        stem = command.out.with_suffix("") if command.out.suffix in (".svg", ".png") else command.out
-        for path in draw_genotype(ZOO[command.cell], stem):
+        for path in draw_genotype(ZOO[command.cell], picture_stem(command.out)):
             console.print(str(path), highlight=False, soft_wrap=True)
 
 
 def _list(console: Console) -> None:
-    table = Table()
-    table.add_column("cell", no_wrap=True)
-    headings = ("CIFAR-10 params", "CIFAR-100 params", "CIFAR-10 mult-adds", "ImageNet params", "ImageNet mult-adds")
-    for heading in (*headings, "skips"):
-        table.add_column(heading, justify="right")
+    header = ["cell", "CIFAR-10 params", "CIFAR-100 params", "CIFAR-10 mult-adds", "ImageNet params"]
+    header += ["ImageNet mult-adds", "skips"]
+    rows = []
     for name, one in PUBLISHED.items():
         counts = (one.cifar10, one.cifar100, one.cifar_multiply_adds, one.imagenet, one.imagenet_multiply_adds)
         skips = str(ZOO[name].count("skip_connect"))
-        table.add_row(name, *(f"{count / 1e6:.2f} M" for count in counts), skips)
-    console.print(table)
+        rows.append([name, *(f"{count / 1e6:.2f} M" for count in counts), skips])
+    console.print(console_table(header, rows))
     for name, one in PUBLISHED.items():
         console.print(f"{name}: {one.source}", highlight=False, soft_wrap=True)
     console.print(

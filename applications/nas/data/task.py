@@ -85,33 +85,33 @@ class Task:
         device: torch.device | str,
         training: bool,
         workers: int | None = None,
-        drop_last: bool = False,
     ) -> AbstractBatches:
-        """Return batches of a part.
+        """Return batches of a part; in training a last batch of one image is left out, for it has no statistics.
 
         Args:
             part: Which; see `part`.
-            size: Images in a batch; where nothing is trained, all images make a batch if they are fewer.
+            size: Images in a batch; in a test, and in training on all, the images make one batch if they are fewer.
             seed: Fixes order and augmentation of all epochs.
             device: Where the batches end.
             training: Whether the images are augmented and each epoch takes a new order; else every epoch is the same.
             workers: Processes that decode image files; None for what the settings of the data say. It has no
                 influence on the batches, and none at all on images in memory.
-            drop_last: Whether a last, smaller batch is left out.
 
         Raises:
             ConfigError: The batch size is not positive.
-            DataError: A batch to train on is larger than the data.
+            DataError: A batch to search on is larger than the part.
         """
         images = self.part(part)
+        size = min(size, len(images)) if part == "all" or not training else size
+        alone = training and size > 0 and len(images) % size == 1
         how = Streaming(
-            size=size if training else min(size, len(images)),
+            size=size,
             seed=seed,
             mean=self.mean,
             std=self.std,
             augment=self.augment if training else None,
             shuffle=training,
-            drop_last=drop_last,
+            drop_last=alone,
             device=device,
             workers=workers,
         )

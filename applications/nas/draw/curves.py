@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from applications.nas._canvas import COLOURS, FAINT, INK, bare, new_figure, plain, save
+from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, plain, save
 from applications.nas.draw.panels import epoch_rows, group_columns
 from mlo import DataError
 
@@ -118,7 +118,7 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, columns:
 def _line(axes: Axes, rows: Sequence[Mapping[str, float]], column: str, index: int) -> np.ndarray:
     """Draw one column, and return what was drawn of it."""
     points = np.array([(row["step"], row[column]) for row in rows if column in row], dtype=float)
-    color = COLOURS[index % len(COLOURS)]
+    color = COLORS[index % len(COLORS)]
     if len(points) > 2 * _BINS:
         parts = np.array_split(points, _BINS)
         low, high = np.array([np.quantile(part[:, 1], (0.1, 0.9)) for part in parts]).T
@@ -128,7 +128,7 @@ def _line(axes: Axes, rows: Sequence[Mapping[str, float]], column: str, index: i
         *points.T,
         label=plain(column.rpartition("/")[2]),
         color=color,
-        linestyle=_LINES[index // len(COLOURS) % len(_LINES)],
+        linestyle=_LINES[index // len(COLORS) % len(_LINES)],
         linewidth=1.5,
         # A single point makes no line: without a marker it could not be seen.
         marker="o" if len(points) <= _FEW else None,

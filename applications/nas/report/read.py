@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from applications.nas.files import read_json, read_text
-from applications.nas.report.records import CUT_OFF, Retrained, Searched, read_object, read_searched, read_tested
-from applications.nas.retrain_pages import DATA
-from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS
+from applications.nas.files import read_json, read_object, read_text
+from applications.nas.report.records import CUT_OFF, Retrained, Searched, read_outcome, read_searched, read_tested
+from applications.nas.run_folder import CONFIG, DATA, GENOTYPE, RESULTS
 from mlo import ConfigError, DataError
 
 FAILURE = "failure.txt"
@@ -64,10 +63,7 @@ def read_retrained(folder: Path) -> Retrained:
     Raises:
         DataError: If it is none, or something in it is not as it should be; the message names the file.
     """
-    file = folder / RESULTS
-    content = read_object(file)
-    if content.get("kind") != "retrain":
-        raise DataError(f"{file}: it is not that of a retraining: its kind is {content.get('kind')!r}")
+    content = read_outcome(folder, "retrain")
     search, lost = None, ""
     if content.get("search") is not None:
         place = folder / str(content["search"])
@@ -75,9 +71,9 @@ def read_retrained(folder: Path) -> Retrained:
             search = read_searched(place)
         except DataError as error:
             lost = f"the search that found its cell cannot be read ({error})"
-    settings = read_object(folder / CONFIG)
+    settings = read_object(folder / CONFIG, CUT_OFF)
     if (folder / DATA).is_file():  # the data, not the seed of their split: that is a repetition
-        settings["data"] = read_object(folder / DATA).get("data")
+        settings["data"] = read_object(folder / DATA, CUT_OFF).get("data")
     return _retrained(folder, str(content.get("cell")), folder / GENOTYPE, content, search, lost, settings)
 
 
@@ -93,7 +89,7 @@ def _folders(path: Path) -> Iterator[Path]:
 
 def _is_demo(folder: Path) -> bool:
     try:
-        return (folder / CONFIG).is_file() and read_object(folder / CONFIG).get("kind") == "DemoSettings"
+        return (folder / CONFIG).is_file() and read_object(folder / CONFIG, CUT_OFF).get("kind") == "DemoSettings"
     except DataError:
         return False
 
@@ -107,9 +103,9 @@ def _read(folder: Path, found: Found) -> None:
             found.retrained += _read_demo(folder)
             return
         if not (folder / RESULTS).is_file():
-            kind = str(read_object(folder / CONFIG).get("kind"))
+            kind = str(read_object(folder / CONFIG, CUT_OFF).get("kind"))
             raise DataError(_UNFINISHED.get(kind, f"it holds settings alone, of kind {kind!r}"))
-        content = read_object(folder / RESULTS)
+        content = read_object(folder / RESULTS, CUT_OFF)
         if content.get("kind") == "retrain":
             found.retrained.append(read_retrained(folder))
         else:
@@ -126,7 +122,7 @@ def _read_demo(folder: Path) -> list[Retrained]:
     content = read_json(file, CUT_OFF)
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
         raise DataError(f"{file}: it holds no list of cells: it was written by another version")
-    settings = read_object(folder / CONFIG).get("retrain")
+    settings = read_object(folder / CONFIG, CUT_OFF).get("retrain")
     found = []
     for one in content:
         name = str(one.get("cell"))

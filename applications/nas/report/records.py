@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from applications.nas.files import read_json
+from applications.nas.files import read_object
 from applications.nas.run_folder import CONFIG, RESULTS
 from mlo import DataError
 
-CUT_OFF = "it was cut off, or is no file of a run"
+CUT_OFF = "it was cut off, is of another version, or no file of a run"
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,7 @@ def read_searched(folder: Path) -> Searched:
     Raises:
         DataError: If it is none, or something in it is not as it should be; the message names the file.
     """
-    file = folder / RESULTS
-    content = read_object(file)
-    if content.get("kind") != "search":
-        raise DataError(f"{file}: it is not that of a search: its kind is {content.get('kind')!r}")
+    file, content = folder / RESULTS, read_outcome(folder, "search")
     return Searched(
         folder=folder,
         method=_text(file, content, "method"),
@@ -106,7 +103,7 @@ def read_searched(folder: Path) -> Searched:
         devices=_of(file, content, "devices", int),
         device=_text(file, content, "device"),
         skips={name: int(count) for name, count in _of(file, content, "skips", dict).items()},
-        settings=read_object(folder / CONFIG),
+        settings=read_object(folder / CONFIG, CUT_OFF),
     )
 
 
@@ -126,15 +123,17 @@ def read_tested(file: Path, content: Any) -> Tested:
     )
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
+def read_outcome(folder: Path, kind: Literal["search", "retrain"]) -> dict[str, Any]:
+    """Read the results of a finished run.
 
     Raises:
-        DataError: If it does not.
+        DataError: If there are none, or they are those of another kind of run.
     """
-    content = read_json(file, CUT_OFF)
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: it holds no JSON object: it was written by an earlier version, or is no run's")
+    file = folder / RESULTS
+    content = read_object(file, CUT_OFF)
+    if content.get("kind") != kind:
+        run = "a search" if kind == "search" else "a retraining"
+        raise DataError(f"{file}: it is not that of {run}: its kind is {content.get('kind')!r}")
     return content
 
 

@@ -67,6 +67,19 @@ def spread(groups: Mapping[Any, Sequence[float]], over: str) -> Spread:
     )
 
 
+def counting_error(error: float, tested: int) -> float:
+    """Return the standard deviation, in points of percent, with which a number of images measures an error.
+
+    It is that of a binomial share, taken as no less than that of one wrong image.
+
+    Args:
+        error: In percent; above 50 it is taken as 50.
+        tested: Number of test images.
+    """
+    share = min(max(error / 100, 1 / tested), 0.5)
+    return 100 * math.sqrt(share * (1 - share) / tested)
+
+
 def apart(first: Spread, second: Spread, metric: str, tested: int) -> bool:
     """Say whether two means differ by more than chance lets expect.
 
@@ -83,6 +96,5 @@ def apart(first: Spread, second: Spread, metric: str, tested: int) -> bool:
         return False
     counting = 0.0
     if metric == "error %":
-        share = min(max(min(first.mean, second.mean) / 100, 1 / tested), 0.5)
-        counting = 100 * math.sqrt(share * (1 - share) / tested)
+        counting = counting_error(min(first.mean, second.mean), tested)
     return abs(first.mean - second.mean) > MARGIN * max(counting, first.deviation, second.deviation)

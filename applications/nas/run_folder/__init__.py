@@ -4,24 +4,28 @@ from applications.nas.files import write_bytes, write_json, write_text
 from applications.nas.run_folder.environment import environment
 from applications.nas.run_folder.folder import (
     CONFIG,
+    DATA,
     ENVIRONMENT,
     GENOTYPE,
     RESULTS,
+    SPLITS,
     new_folder,
     write_config,
 )
 from applications.nas.run_folder.history import GENOTYPES, History, Snapshot, count_skips, read_history
 from applications.nas.run_folder.log import RunLog
 from applications.nas.run_folder.metrics import METRICS, MetricsFile, read_metrics
-from applications.nas.run_folder.reading import read_cost, read_genotype, read_results, read_search_settings
+from applications.nas.run_folder.reading import read_genotype, read_results, read_search_settings
 
 __all__ = [
     "CONFIG",
+    "DATA",
     "ENVIRONMENT",
     "GENOTYPE",
     "GENOTYPES",
     "METRICS",
     "RESULTS",
+    "SPLITS",
     "History",
     "MetricsFile",
     "RunLog",
@@ -29,7 +33,6 @@ __all__ = [
     "count_skips",
     "environment",
     "new_folder",
-    "read_cost",
     "read_genotype",
     "read_history",
     "read_metrics",

@@ -13,6 +13,10 @@ from applications.nas.run_folder.environment import environment
 from mlo import ConfigError
 
 CONFIG, GENOTYPE, RESULTS, ENVIRONMENT = "config.json", "genotype.json", "results.json", "environment.json"
+SPLITS = "splits.json"
+"""File of a search's folder that says which images were used for what."""
+DATA = "data.json"
+"""File of a retraining's folder that says what was learned, a `RetrainData`."""
 
 
 @contextmanager

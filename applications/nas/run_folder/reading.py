@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from applications.nas.config_file import from_json
-from applications.nas.files import read_json, read_text
+from applications.nas.files import read_object, read_text
 from applications.nas.run_folder.folder import CONFIG, GENOTYPE, RESULTS
 from applications.nas.settings import SearchSettings
 from applications.nas.space.genotype import Genotype
@@ -53,20 +53,4 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: If there is nothing, or it is not well formed.
     """
-    content = read_json(folder / RESULTS, "it is cut off or no result of a run; run it again")
-    if not isinstance(content, dict):
-        raise DataError(f"{folder / RESULTS}: must be an object, got a {type(content).__name__}; run it again")
-    return content
-
-
-def read_cost(folder: Path) -> int:
-    """Read how many gradients a finished search took.
-
-    Raises:
-        DataError: If the folder does not say.
-    """
-    try:
-        return int(read_results(folder)["gradients"])
-    except (DataError, ValueError, KeyError, TypeError) as error:
-        file = folder / RESULTS
-        raise DataError(f"{file} does not tell what the search took: is {folder} a finished search?") from error
+    return read_object(folder / RESULTS, "it is cut off, or no result of a run; run it again")

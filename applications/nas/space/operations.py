@@ -1,6 +1,6 @@
 """The operations that an edge of a cell can hold, as modules on feature maps of a fixed number of channels.
 
-All convolutions go without bias, since batch normalisation follows them. `affine` tells whether that normalisation has
+All convolutions go without bias, since batch normalization follows them. `affine` tells whether that normalization has
 a scale and a shift of its own: not while searching, where the scale would undo the mixing weight of the operation, but
 in the final network. No activation works in place, because every operation of a mixed edge reads the same tensor.
 """
@@ -62,12 +62,12 @@ class Pool(nn.Sequential):
         kind: "max" or "avg".
         channels: Channels of the map.
         stride: 1, or 2 to halve height and width.
-        norm: Whether a normalisation without parameters follows. A search wants it, to give pools the scale of the
+        norm: Whether a normalization without parameters follows. A search wants it, to give pools the scale of the
             convolutions that they compete with.
     """
 
     def __init__(self, kind: Literal["max", "avg"], channels: int, stride: int, *, norm: bool) -> None:
-        """Build the pool and, if wanted, the normalisation."""
+        """Build the pool and, if wanted, the normalization."""
         pool: nn.Module
         if kind == "max":
             pool = nn.MaxPool2d(3, stride, padding=1)
@@ -77,7 +77,7 @@ class Pool(nn.Sequential):
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution from `inputs` to `outputs` channels, normalisation: brings a cell's input to its width."""
+    """ReLU, 1x1 convolution from `inputs` to `outputs` channels, normalization: brings a cell's input to its width."""
 
     def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
         """Build the three layers."""
@@ -88,19 +88,19 @@ class ReLUConvBN(nn.Sequential):
 class FactorizedReduce(nn.Module):
     """Halve height and width without losing pixels: two strided 1x1 convolutions, one of them shifted by one pixel.
 
-    Each convolution makes half of the output channels; their concatenation is normalised.
+    Each convolution makes half of the output channels; their concatenation is normalized.
 
     Args:
         inputs: Channels of the input.
         outputs: Channels of the output, an even number.
-        affine: Whether the normalisation has parameters.
+        affine: Whether the normalization has parameters.
 
     Raises:
         ConfigError: `outputs` is odd; or, in `forward`, the height or the width is.
     """
 
     def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
-        """Build both convolutions and the normalisation."""
+        """Build both convolutions and the normalization."""
         super().__init__()
         if outputs % 2:
             raise ConfigError(f"channels={outputs}: a skip of stride 2 makes them in two halves; use an even number")
@@ -123,7 +123,7 @@ class FactorizedReduce(nn.Module):
 
 
 def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
-    """List ReLU, depthwise convolution, pointwise convolution, normalisation; the padding keeps the size."""
+    """List ReLU, depthwise convolution, pointwise convolution, normalization; the padding keeps the size."""
     padding = dilation * (kernel - 1) // 2
     return [
         nn.ReLU(),
@@ -202,8 +202,8 @@ def operation(name: str, channels: int, stride: int, *, affine: bool, pool_norm:
         name: One of `OPERATIONS`.
         channels: Channels of input and output.
         stride: 1, or 2 to halve height and width.
-        affine: Whether normalisations have parameters: False in a search, True in a final network.
-        pool_norm: Whether pools are normalised (without parameters): True in a search, False in a final network.
+        affine: Whether normalizations have parameters: False in a search, True in a final network.
+        pool_norm: Whether pools are normalized (without parameters): True in a search, False in a final network.
 
     Returns:
         A module from (B, channels, H, W) to (B, channels, H/stride, W/stride).

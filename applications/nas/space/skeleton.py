@@ -1,4 +1,4 @@
-"""The skeleton of a cell network: stem, how many channels each cell has, and how a cell adapts its two inputs.
+"""The skeleton of a cell network: how many channels each cell has, and how a cell adapts its two inputs.
 
 Search and final networks share it; they differ only in what a cell does between its inputs and its output.
 """
@@ -70,6 +70,16 @@ def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> fro
     return chosen
 
 
+def check_channels(channels: int) -> None:
+    """Refuse a network whose first cell has no channels.
+
+    Raises:
+        ConfigError: The number is not positive.
+    """
+    if channels < 1:
+        raise ConfigError(f"channels={channels}: must be positive")
+
+
 def plan_cells(
     inputs: tuple[int, int],
     channels: int,
@@ -95,8 +105,7 @@ def plan_cells(
     Raises:
         ConfigError: `channels` is not positive, or `layers` or `reductions` is out of range.
     """
-    if channels < 1:
-        raise ConfigError(f"channels={channels}: must be positive")
+    check_channels(channels)
     chosen = reduction_cells(layers, reductions)
     plans: list[CellPlan] = []
     for index in range(layers):
@@ -106,21 +115,3 @@ def plan_cells(
         plans.append(CellPlan(inputs, channels, outputs, reduction, after_reduction))
         inputs, after_reduction = (inputs[1], outputs), reduction
     return plans
-
-
-def small_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Return the stem for small images: a 3x3 convolution that keeps the size, and a normalisation with parameters.
-
-    Args:
-        in_channels: Channels of the images.
-        channels: Channels of the result, which is both inputs of the first cell.
-
-    Returns:
-        A module from (B, in_channels, H, W) to (B, channels, H, W).
-
-    Raises:
-        ConfigError: A number of channels is not positive.
-    """
-    if in_channels < 1 or channels < 1:
-        raise ConfigError(f"stem from {in_channels} to {channels} channels: both must be positive")
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))

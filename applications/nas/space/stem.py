@@ -1,4 +1,4 @@
-"""Stems: what brings images to the two inputs of the first cell of a supernet."""
+"""Stems: what brings images to the two inputs of the first cell, in search and final networks alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from applications.nas.space.skeleton import small_stem
 from mlo import ConfigError
 
 
@@ -32,13 +31,18 @@ class SmallStem(AbstractStem):
     Args:
         in_channels: Channels of the images.
         channels: Channels of the result.
+
+    Raises:
+        ConfigError: A number of channels is not positive.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         """Build the convolution."""
         super().__init__()
+        _check(in_channels, channels)
         self.channels, self.halved = channels, False
-        self.convolution = small_stem(in_channels, channels)
+        convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.convolution = nn.Sequential(convolution, nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return one state (B, channels, H, W), twice."""
@@ -53,16 +57,21 @@ class LargeStem(AbstractStem):
         in_channels: Channels of the images.
         channels: Channels of the result, an even number; the first convolution makes half of them.
 
-    Source: "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", Xu, Xie, Zhang, Chen, Qi,
+    Raises:
+        ConfigError: A number of channels is not positive, or that of the result is odd.
+
+    Source: "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019, for final networks; for a search
+    "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", Xu, Xie, Zhang, Chen, Qi,
     Tian, Xiong, 2020, section 4.3.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         """Build the convolutions."""
         super().__init__()
+        _check(in_channels, channels)
         if channels % 2:
             raise ConfigError(
-                f"stem of {channels} channels: the large one begins with half of them; use an even number"
+                f"stem of {channels} channels: the large one begins with half of them; use an even number of channels"
             )
         self.channels, self.halved = channels, True
         half = channels // 2
@@ -73,6 +82,11 @@ class LargeStem(AbstractStem):
         """Return states of H/4 x W/4 and H/8 x W/8, both with `channels` channels."""
         older = self.quarter(x)
         return older, self.eighth(older)
+
+
+def _check(in_channels: int, channels: int) -> None:
+    if in_channels < 1 or channels < 1:
+        raise ConfigError(f"stem from {in_channels} to {channels} channels: both must be positive")
 
 
 def _halve(inputs: int, outputs: int) -> list[nn.Module]:

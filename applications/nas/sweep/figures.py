@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from applications.nas._canvas import COLOURS, FAINT, INK, bare, new_figure, save
+from applications.nas._canvas import COLORS, FAINT, INK, bare, new_figure, save
+from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis
-
-if TYPE_CHECKING:
-    from applications.nas.sweep.summary import Line
 
 _WIDTH, _HEIGHT = 3.6, 2.9
 _DECADES = 100.0
@@ -84,8 +81,8 @@ def _series(
         [found.mean for _, found in points],
         yerr=[found.deviation or 0.0 for _, found in points],
         label=label or None,
-        color=COLOURS[number % len(COLOURS)],
-        marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)],
+        color=COLORS[number % len(COLORS)],
+        marker=_MARKERS[number // len(COLORS) % len(_MARKERS)],
         markersize=4.5,
         linewidth=1.4,
         linestyle="-" if numeric else "none",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.table import Table
 from applications.nas.files import write_text
 from applications.nas.report.read import read_retrained
 from applications.nas.report.records import read_searched
-from applications.nas.report.spread import Spread, spread
+from applications.nas.report.spread import spread
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.run_folder.page import Table as PageTable
@@ -24,6 +23,7 @@ from applications.nas.settings import Interleaving
 from applications.nas.settings_table import settings_table
 from applications.nas.sweep.figures import draw_axis
 from applications.nas.sweep.folder import SWEEP
+from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis, Point, SweepSettings, axes_without_seed
 from applications.nas.sweep.point import RETRAIN, finished
 
@@ -35,21 +35,6 @@ _FILES = {
     SWEEP: "what is swept: every setting, and the varied fields",
     "table.csv": "the table, with every digit",
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """One combination of the varied values, over all seeds.
-
-    Attributes:
-        words: The value of each varied field but the seed.
-        point: One of its points.
-        results: By the name of a column, its spread; empty if no point of it is finished.
-    """
-
-    words: Mapping[str, str]
-    point: Point
-    results: Mapping[str, Spread]
 
 
 def summarize(
