@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
-from applications.nas.methods import Progress
+from applications.nas.methods import AbstractMethod, Progress
 from applications.nas.settings import (
     Formulation,
     GradientSettings,
@@ -23,7 +23,7 @@ from applications.nas.settings import (
     SearchSettings,
     SingleTask,
 )
-from tests.nas.tiny import ALPHAS, PARTIAL, SPACE, learner, setup
+from tests.nas.tiny import ALPHAS, DARTS, PARTIAL, SPACE, learner, setup
 
 Tables = dict[str, Tensor]
 ROUNDING = 1e-10  # two float64 computations of the same numbers in another order; seen: below 1e-12
@@ -201,17 +201,29 @@ def test_partial_channels_after_a_warm_up_equal_a_plain_loop(form: Formulation) 
     assert all(float((table - EDGES[name]).abs().max()) > 0.01 for name, table in found.items()), "all moved"
 
 
-@pytest.mark.parametrize("gradient", ["exact", "difference", "first"])
-def test_one_task_and_one_round_is_darts(gradient: str) -> None:
-    one = hypergradient(PAIR[:1], setup(Interleaving(rounds=1), gradient))
-    darts = hypergradient(PAIR[:1], setup(SingleTask(), gradient))
-    assert all(torch.equal(one[name], darts[name]) for name in darts)
+METHODS = [(DARTS, PAIR, ALPHAS), (PARTIAL, PARTIAL_PAIR, EDGES)]
+GRADIENTS = ["exact", "difference", "first"]
 
 
-@pytest.mark.parametrize("gradient", ["exact", "difference", "first"])
-def test_without_lambda_the_chains_are_independent(gradient: str) -> None:
-    free = mlo.Engine(build_graph(PAIR, ALPHAS, setup(Interleaving(weight=0.0), gradient)))
-    multi = mlo.Engine(build_graph(PAIR, ALPHAS, setup(MultiTask(), gradient)))
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize(("method", "pair", "tables"), METHODS, ids=["darts", "pcdarts"])
+def test_one_task_and_one_round_is_single_task(
+    gradient: str, method: AbstractMethod, pair: list[Learner], tables: Tables
+) -> None:
+    forms = (Interleaving(rounds=1), SingleTask())
+    graphs = [build_graph(pair[:1], tables, replace(setup(form, gradient), method=method)) for form in forms]
+    one, single = (mlo.hypergradient(graph, of=ARCHITECTURE) for graph in graphs)
+    assert all(torch.equal(one[name], single[name]) for name in tables)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize(("method", "pair", "tables"), METHODS, ids=["darts", "pcdarts"])
+def test_without_lambda_the_chains_are_independent(
+    gradient: str, method: AbstractMethod, pair: list[Learner], tables: Tables
+) -> None:
+    forms = (Interleaving(weight=0.0), MultiTask())
+    graphs = [build_graph(pair, tables, replace(setup(form, gradient), method=method)) for form in forms]
+    free, multi = map(mlo.Engine, graphs)
     for _ in zip(free.run(2), multi.run(2), strict=True):
         pass
     for ours, theirs in ((ARCHITECTURE, ARCHITECTURE), ("a@2", "a"), ("b@2", "b"), ("a@1", "a"), ("b@1", "b")):
