@@ -60,8 +60,8 @@ def test_other_settings_are_another_row_that_says_which(tmp_path: Path) -> None:
         made_retraining(folder / "retrain", {"digits": [weight / 10, weight / 10]}, search=folder)
     rows = tables(tmp_path)["digits"].rows
     assert [row.method for row in rows] == [
-        "IL-DARTS-2nd (formulation.weight=1)",
-        "IL-DARTS-2nd (formulation.weight=100)",
+        "IL-DARTS-2nd (formulation.weight=1, c=0.05, rho=0.0476)",
+        "IL-DARTS-2nd (formulation.weight=100, c=5, rho=0.833)",
     ]
 
 

@@ -33,7 +33,7 @@ from tests.nas.made_runs import made_retraining, made_search
 WEIGHTS, SEEDS = (1.0, 10.0, 1000.0), (0, 1)
 AXES = (Axis("formulation.weight", ("1", "10", "1000")), Axis("seed", ("0", "1")))
 SWEEP = SweepSettings(SEARCH["digits"][1], AXES, replace(RETRAIN["digits"][1], seeds=(0, 1)))
-
+SINGLE = Axis("formulation", ("single",))
 AUXILIARY = CifarForm(channels=2, layers=3, auxiliary=True)
 
 
@@ -236,10 +236,7 @@ def test_seeds_alone_make_one_row_and_no_figure(world: World, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (
-            {"axes": (Axis("formulation", ("single",)), Axis("formulation.task", ("nope",)))},
-            "the tasks are digits, loops",
-        ),
+        ({"axes": (SINGLE, Axis("formulation.task", ("nope",)))}, "the tasks are digits, loops"),
         ({"axes": (Axis("supernet.primitives", ("none,nope",)),)}, "operation 'nope' is unknown"),
         ({"axes": AXES, "retrain": replace(RETRAIN["digits"][1], network=AUXILIARY)}, "its head needs 8x8"),
     ],

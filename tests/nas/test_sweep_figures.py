@@ -58,7 +58,9 @@ def test_the_axis_is_logarithmic_over_two_decades(values: tuple[str, ...], scale
     draw_axis(axis, [axis], lines_of(SEARCH["digits"][1], [axis]), COLUMNS, Path("x"))
     for panel in drawn[0].axes:
         assert panel.get_xscale() == scale
-        assert [float(label.get_text()) for label in panel.get_xticklabels()] == [float(value) for value in values]
+        labels = [label.get_text().split("\n") for label in panel.get_xticklabels()]
+        assert [float(label[0]) for label in labels] == [float(value) for value in values]
+        assert [label[1] for label in labels] == [f"c = {0.05 * float(value):.3g}" for value in values], "2 lr lambda"
 
 
 def test_means_and_error_bars(drawn: list[Figure]) -> None:

@@ -18,6 +18,8 @@ import mlo
 from applications.nas.data import Batches, Images
 from applications.nas.formulations import ARCHITECTURE, build_graph, validation_of
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress
+from applications.nas.progress import silent
+from applications.nas.run_folder import RunLog
 from applications.nas.search import record as module
 from applications.nas.search import search
 from applications.nas.settings import (
@@ -28,8 +30,9 @@ from applications.nas.settings import (
     SingleTask,
     WatchSettings,
 )
+from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
-from applications.nas.watch import Watch, first_batch
+from applications.nas.watch import Alarms, Sight, Watch, first_batch
 from tests.nas.test_search import SETTINGS
 from tests.nas.tiny import ALPHAS, SPACE, learner, setup
 
@@ -200,3 +203,18 @@ def test_a_look_that_fails_ends_no_search(tmp_path: Path, caplog: pytest.LogCapt
     failed = [record.message for record in caplog.records if "cannot be measured" in record.message]
     assert len(failed) == 1, "told once"
     assert failed[0].startswith("watch: the gap cannot be measured ('normal' has shape (1, 1)")
+
+
+def test_a_limit_on_skips_hides_no_collapse(tmp_path: Path) -> None:
+    """Skips are the heaviest on every edge; P-DARTS keeps two of them, and the warning comes all the same."""
+    space = CellSpace()
+    table = torch.zeros(space.edges, 8)
+    table[:, space.primitives.index("skip_connect")] = 3.0
+    variables, method, place = {"normal": table, "reduction": table.clone()}, PDarts(), Progress(0, 9, 25)
+    genotype = method.derive(variables, space, place)
+    assert sum(edge.operation == "skip_connect" for edge in genotype.normal.edges) == 2
+    strengths = method.strengths(variables, space, place)
+    with RunLog(tmp_path) as log:
+        record = module.Record(tmp_path, log, silent, 1, Alarms(WatchSettings()))
+        record.end_epoch(module.Epoch(place, variables, strengths, space, genotype, False, Sight()))
+    assert "8 of the 8 edges of the normal cell are skip connections" in record.warnings[0]

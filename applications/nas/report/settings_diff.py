@@ -32,9 +32,19 @@ def differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
 def describe(settings: Mapping[str, str], paths: Sequence[str]) -> str:
     """Write the values at some paths; of many, the first four."""
-    shown = [f"{path.removesuffix('.kind')}={settings[path]}" for path in paths if path in settings]
+    shown = [_shown(path, settings) for path in paths if path in settings]
     more = f" and {len(shown) - 4} more settings" if len(shown) > 4 else ""
     return ", ".join(shown[:4]) + more
+
+
+def _shown(path: str, settings: Mapping[str, str]) -> str:
+    """Write one value; a lambda says nothing without c, which stands behind it."""
+    text = f"{path.removesuffix('.kind')}={settings[path]}"
+    if path != "formulation.weight" or "weights.lr" not in settings:
+        return text
+    c = 2 * float(settings["weights.lr"]) * float(settings[path])
+    rho = c if settings.get("formulation.form") == "explicit" else c / (1 + c)
+    return f"{text}, c={c:.3g}, rho={rho:.3g}"
 
 
 def _belongs(path: str, choice: str) -> bool:

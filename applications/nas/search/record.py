@@ -13,6 +13,7 @@ from torch import Tensor
 import mlo
 from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
+from applications.nas.methods.derivation import strongest_cells
 from applications.nas.progress import Tick
 from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
 from applications.nas.search.pages import draw_search, explain_search
@@ -82,7 +83,9 @@ class Record:
         named = named_weights(epoch.strengths, epoch.space.choices)
         number, stage = epoch.place.epoch + 1, epoch.place.stage + 1
         if not epoch.frozen:
-            self._alarms.look(stage, number, epoch.genotype.normal, epoch.space, epoch.sight.eigenvalue)
+            # The cell before any limit on skips, which would hide what limits it.
+            cell = strongest_cells(epoch.strengths, epoch.space).normal
+            self._alarms.look(stage, number, cell, epoch.space, epoch.sight.eigenvalue)
         self._history.add(
             number,
             epoch.genotype,

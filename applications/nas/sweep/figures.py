@@ -9,10 +9,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from applications.nas.draw.canvas import COLORS, FAINT, INK, bare, new_figure, save
+from applications.nas.search.words import strength_label
 from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis
 
 _WIDTH, _HEIGHT = 3.6, 2.9
+WEIGHT = "formulation.weight"
 _DECADES = 100.0
 _DODGE = 0.12
 _MARKERS = "osD^v"
@@ -95,7 +97,7 @@ def _finish(panel: Axes, axis: Axis, lines: Sequence[Line], column: str) -> None
     title, _, quantity = column.rpartition(": ")
     panel.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
     panel.set_ylabel(quantity, fontsize=9, color=INK)
-    panel.set_xlabel(axis.field, fontsize=9, color=INK)
+    panel.set_xlabel(f"lambda ({WEIGHT})" if axis.field == WEIGHT else axis.field, fontsize=9, color=INK)
     panel.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)
     bare(panel)
     if not _numeric(lines, axis):
@@ -109,5 +111,14 @@ def _finish(panel: Axes, axis: Axis, lines: Sequence[Line], column: str) -> None
             panel.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
         else:
             panel.set_xscale("log")
-    panel.set_xticks(values, [f"{value:g}" for value in values])
+    panel.set_xticks(values, [_tick(value, lines, axis) for value in values])
     panel.minorticks_off()
+
+
+def _tick(value: float, lines: Sequence[Line], axis: Axis) -> str:
+    """Return the label of a value; a lambda says nothing without c and rho, which stand below it."""
+    if axis.field != WEIGHT:
+        return f"{value:g}"
+    found = [line.point.settings for line in lines if line.point.value(axis.field) == value]
+    labels = {strength_label(one.formulation, one.weights.lr) for one in found}
+    return "\n".join([f"{value:g}", *labels.pop().split(", ")]) if len(labels) == 1 else f"{value:g}"
