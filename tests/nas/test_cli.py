@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from applications.nas import retrain_run, search_record
 from applications.nas.cli import COMMANDS, main
 from applications.nas.commands import search as command
 from applications.nas.config_file import from_json
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.retrain import run as retrain_run
 from applications.nas.run_folder import write_config
+from applications.nas.search import record as search_record
 from applications.nas.settings import FolderData, SearchSettings, SingleTask
 
 SMALL = ["--data.side", "8", "--epochs", "1", "--batch", "6", "--supernet.nodes", "1", "--supernet.channels", "2"]
@@ -216,6 +217,12 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
         assert main(["draw", cell, "--out", "pictures/cell"]) == 0
         assert capsys.readouterr().out.split() == ["pictures/cell.svg", "pictures/cell.png"]
     assert "<svg" in Path("pictures/cell.svg").read_text()
+
+    assert main(["report", "runs", "--out", "tables"]) == 0
+    told = Path("tables/report.md").read_text()
+    assert all(word in told for word in ("cats", "dogs@home", "IL-DARTS-1st", r"DARTS\_V1"))
+    assert Path("tables/report.csv").read_text().count("IL-DARTS-1st") == 2, "one row a task"
+    assert r"\toprule" in Path("tables/report.tex").read_text()
 
     # What is not there is found before anything is trained.
     (run / "genotype.json").unlink()
