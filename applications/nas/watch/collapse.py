@@ -100,7 +100,7 @@ def signs_in_cell(cell: Cell, space: CellSpace, skips: int | None = None) -> dic
     held = {name for edge in space.choices["normal"] for name in edge}
     if count >= most and held - {"none", "skip_connect"}:
         found["skips"] = (
-            f"{count} of the {len(names)} edges of the normal cell are skip connections (told of from {most} on): the "
+            f"{count} of the {len(names)} edges of the normal cell are skip connections (the warning begins at {most}): the "
             "search may be collapsing"
         )
     if held - set(_PARAMETER_FREE) and set(names) <= set(_PARAMETER_FREE):
