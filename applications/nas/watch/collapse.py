@@ -100,8 +100,8 @@ def signs_in_cell(cell: Cell, space: CellSpace, skips: int | None = None) -> dic
     held = {name for edge in space.choices["normal"] for name in edge}
     if count >= most and held - {"none", "skip_connect"}:
         found["skips"] = (
-            f"{count} of the {len(names)} edges of the normal cell are skip connections (the warning begins at {most}): the "
-            "search may be collapsing"
+            f"{count} of the {len(names)} edges of the normal cell are skip connections (the warning begins at "
+            f"{most}): the search may be collapsing"
         )
     if held - set(_PARAMETER_FREE) and set(names) <= set(_PARAMETER_FREE):
         found["no convolution"] = "the normal cell has no convolution left: the search may be collapsing"
