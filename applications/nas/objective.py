@@ -99,9 +99,30 @@ class Classification(AbstractObjective):
         return 100.0 * penalty
 
 
+class SquaredError(AbstractObjective):
+    """Real numbers; the metric is the root of the mean squared error."""
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return "RMSE"
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error; a target of as many numbers takes the shape of the prediction."""
+        return mse_loss(prediction, target.reshape_as(prediction))
+
+    def penalty(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of each example."""
+        return (prediction - target.reshape_as(prediction)).double().square().flatten(1).mean(dim=1)
+
+    def score(self, penalty: float) -> float:
+        """Root of the mean."""
+        return math.sqrt(penalty)
+
+
 @dataclass(frozen=True)
-class Regression(AbstractObjective):
-    """Real numbers; the metric is the root of the mean squared error.
+class Regression(SquaredError):
+    """Real numbers for each image.
 
     Attributes:
         outputs: How many for each image.
@@ -114,11 +135,6 @@ class Regression(AbstractObjective):
         if self.outputs < 1:
             raise ConfigError(f"outputs={self.outputs}: must be positive")
 
-    @property
-    def metric(self) -> str:
-        """The metric's name."""
-        return "RMSE"
-
     def check(self, targets: Tensor) -> None:
         """Take floating point targets (N, outputs), or (N,) for one output."""
         fits = targets.shape[1:] == (self.outputs,) or (targets.ndim == 1 and self.outputs == 1)
@@ -129,18 +145,6 @@ class Regression(AbstractObjective):
     def head(self, channels: int) -> nn.Module:
         """Mean over all pixels, then a linear layer."""
         return PooledLinear(channels, self.outputs)
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of (B, outputs) and the same, or (B,) for one output."""
-        return mse_loss(prediction, target.reshape_as(prediction))
-
-    def penalty(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of each example."""
-        return (prediction - target.reshape_as(prediction)).double().square().mean(dim=1)
-
-    def score(self, penalty: float) -> float:
-        """Root of the mean."""
-        return math.sqrt(penalty)
 
 
 class Upsampled(nn.Module):
@@ -158,8 +162,8 @@ class Upsampled(nn.Module):
 
 
 @dataclass(frozen=True)
-class DensePrediction(AbstractObjective):
-    """Real numbers for each pixel; the metric is the root of the mean squared error.
+class DensePrediction(SquaredError):
+    """Real numbers for each pixel.
 
     Attributes:
         outputs: How many for each pixel.
@@ -174,11 +178,6 @@ class DensePrediction(AbstractObjective):
         if min(self.outputs, *self.size) < 1:
             raise ConfigError(f"outputs={self.outputs}, size={self.size}: must be positive")
 
-    @property
-    def metric(self) -> str:
-        """The metric's name."""
-        return "RMSE"
-
     def check(self, targets: Tensor) -> None:
         """Take floating point targets (N, outputs, *size)."""
         if targets.shape[1:] != (self.outputs, *self.size) or not targets.is_floating_point():
@@ -188,18 +187,6 @@ class DensePrediction(AbstractObjective):
     def head(self, channels: int) -> nn.Module:
         """A linear map of each place, enlarged to the target's size."""
         return Upsampled(channels, self.outputs, self.size)
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of (B, outputs, *size) and the same."""
-        return mse_loss(prediction, target.reshape_as(prediction))
-
-    def penalty(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of each example."""
-        return (prediction - target).double().square().flatten(1).mean(dim=1)
-
-    def score(self, penalty: float) -> float:
-        """Root of the mean."""
-        return math.sqrt(penalty)
 
 
 def _form(targets: Tensor) -> str:

@@ -20,7 +20,7 @@ from applications.nas.config_file import from_json, to_json
 from applications.nas.formulations import ARCHITECTURE, gradients_per_step
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts, Progress, known_methods, plugins
 from applications.nas.search import record as search_record
-from applications.nas.search import search, search_gradients
+from applications.nas.search import search, stage_gradients
 from applications.nas.search.checkpoint import read_checkpoint
 from applications.nas.settings import (
     ArchitectureSettings,
@@ -72,7 +72,7 @@ def test_all_nine_combinations(method: AbstractMethod, form: Formulation, tmp_pa
         resting = int(float(row["epoch"])) <= stages[0].warm_up
         assert (row[f"loss/{ARCHITECTURE}"] == "") == resting
     tasks = 1 if isinstance(form, SingleTask) else 2
-    assert outcome.gradients == search_gradients(settings, tasks, 2)
+    assert outcome.gradients == sum(stage_gradients(settings, stage, tasks, 2) for stage in stages)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["method"] == {"DARTS": "DARTS-2nd"}.get(method.title, method.title)
     assert results["formulation"] == {"SingleTask": "single", "MultiTask": "multi"}.get(

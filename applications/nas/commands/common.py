@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,11 +42,9 @@ def choose_preset(
     raise SystemExit(0)
 
 
-def parse(default: T, words: list[str], prog: str, *, required: tuple[str, ...] = ()) -> T:
+def parse(default: T, words: list[str], prog: str) -> T:
     """Let the words of a command line override settings."""
     words = choices_first(default, words)
-    if required:
-        default = replace(default, **dict.fromkeys(required, tyro.MISSING))  # type: ignore[type-var]
     kind: Any = type(default)
     parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
     return parsed

@@ -14,6 +14,7 @@ from torch import Tensor
 from applications.nas.data._vision import load_transforms
 from applications.nas.data.augment import FileAugment, cut_out
 from applications.nas.data.decode import open_rgb
+from applications.nas.seeded import seeded
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -53,9 +54,7 @@ class Recipe:
             DataError: The file cannot be decoded.
         """
         picture = open_rgb(path)
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would seed the GPUs of this process as well.
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed, torch.device("cpu")):
             image: Tensor = _transform(self)(picture)
             if self.augment is not None and self.augment.cutout:
                 image = cut_out(image[None], self.augment.cutout, torch.default_generator)[0]

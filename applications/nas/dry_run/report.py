@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import mlo
 from applications.nas.dry_run.plan import Plan
-from applications.nas.search.record import formulation_name, method_title
+from applications.nas.search.record import formulation_name
+from applications.nas.search.words import strength
 from applications.nas.settings import Interleaving
 
 _GIB, _MIB = 2**30, 2**20
@@ -19,7 +20,7 @@ def describe(plan: Plan, seconds: Sequence[float] = ()) -> str:
         plan: Of the search.
         seconds: How long a step of each stage takes, if that was measured.
     """
-    title = f"{method_title(plan.settings)}, {formulation_name(plan.settings)}"
+    title = f"{plan.settings.method.titled(plan.settings.rule)}, {formulation_name(plan.settings)}"
     parts = {
         f"Dry run of a search: {title}. Nothing has been trained and nothing written.": list(_data(plan)),
         "Problems": plan.graph.describe().splitlines(),
@@ -48,8 +49,8 @@ def _interleaving(plan: Plan) -> Iterator[str]:
     yield f"{form.rounds} rounds, {len(order)} stages; lambda = {form.weight:g}, {form.form}, anchor {form.anchor}"
     for when, lr in zip(("first", "last"), plan.stages[0].rates, strict=True):
         proximal = mlo.Proximal(form.weight, step_size=lr, form=form.form, allow_unstable=True)
-        _, _, rho = proximal.coefficients(0)
-        yield f"{when} epoch: lr = {lr:.3g}, c = 2 lr lambda = {2 * lr * form.weight:.3g}, rho = {rho:.3g}"
+        c, rho = strength(form, lr)
+        yield f"{when} epoch: lr = {lr:.3g}, c = 2 lr lambda = {c:.3g}, rho = {rho:.3g}"
         shares = zip(order, mlo.influence(proximal, len(order)), strict=True)
         told = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares)
         yield f"  influence of each stage on the last one: {told}"

@@ -83,6 +83,12 @@ class AbstractMethod(ABC):
     title: ClassVar[str]
     published: ClassVar[Rule] = "first"
 
+    def titled(self, rule: Rule) -> str:
+        """Return the name in tables of a search that takes the architecture's gradient so; by default the title."""
+        if rule == self.published:
+            return self.title
+        return f"{self.title}, {'first' if rule == 'first' else 'second'} order"
+
     def stages(self, layers: int, channels: int, operations: int, epochs: int) -> tuple[Stage, ...]:
         """Return the stages of a search; by default one without warm-up.
 

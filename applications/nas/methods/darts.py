@@ -31,6 +31,10 @@ class Darts(AbstractMethod):
     warm_up: float = 0.0
     """Share of the epochs, at the beginning, that train weights only; none in the original."""
 
+    def titled(self, rule: Rule) -> str:
+        """DARTS-1st or DARTS-2nd, as papers call them."""
+        return f"{self.title}-1st" if rule == "first" else f"{self.title}-2nd"
+
     def stages(self, layers: int, channels: int, operations: int, epochs: int) -> tuple[Stage, ...]:
         """One stage."""
         return (Stage(layers, channels, operations, epochs, warm_up_epochs(self.warm_up, epochs)),)

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from applications.nas.search.words import strength
+from applications.nas.settings import Interleaving
+
 REPEATED = {"seed", "seeds", "device"}
 """Fields that make no other method: they say which repetition it was, and where."""
 _PLACES = {"data.root", "data.download", "data.workers"}
@@ -42,8 +45,8 @@ def _shown(path: str, settings: Mapping[str, str]) -> str:
     text = f"{path.removesuffix('.kind')}={settings[path]}"
     if path != "formulation.weight" or "weights.lr" not in settings:
         return text
-    c = 2 * float(settings["weights.lr"]) * float(settings[path])
-    rho = c if settings.get("formulation.form") == "explicit" else c / (1 + c)
+    form: Any = settings.get("formulation.form", "implicit")
+    c, rho = strength(Interleaving(weight=float(settings[path]), form=form), float(settings["weights.lr"]))
     return f"{text}, c={c:.3g}, rho={rho:.3g}"
 
 

@@ -59,7 +59,6 @@ def retrain_run(
         check_fit(architecture, task, settings)
     if search is not None:
         _check_search(search, tasks)
-    folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
     write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
     if architecture is not None:

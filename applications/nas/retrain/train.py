@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from applications.nas.data import Task
 from applications.nas.progress import Tick, silent
 from applications.nas.retrain.build import build_network, measure_on
@@ -15,6 +13,7 @@ from applications.nas.retrain.evaluation import score
 from applications.nas.retrain.fit import fit
 from applications.nas.retrain.weights_file import save_weights
 from applications.nas.run_folder import MetricsFile
+from applications.nas.seeded import seeded
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
@@ -72,8 +71,7 @@ def retrain(
     started = time.monotonic()
     cost = measure_on(genotype, task, settings)
     device = choose_device(settings.device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # initial values and drop path; the batches have a generator of their own
+    with seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
         network = build_network(genotype, task, settings).to(device)
         with MetricsFile(folder / f"{task.name}-{seed}.csv") as metrics:
             trained = fit(network, task, settings, seed, metrics, tick)

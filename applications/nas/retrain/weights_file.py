@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from applications.nas.files import write_bytes
+from applications.nas.files import write_tensors
 from mlo import DataError
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's state dict, on the CPU: whole or not at all."""
-    content = io.BytesIO()
-    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, content)
-    write_bytes(path, content.getvalue())
+    write_tensors(path, {name: value.cpu() for name, value in network.state_dict().items()})
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -128,7 +128,7 @@ def _plain(snapshot: Snapshot) -> dict[str, Any]:
         "epoch": snapshot.epoch,
         "skips": snapshot.skips,
         "cell": str(snapshot.genotype),
-        "genotype": json.loads(snapshot.genotype.to_json()),
+        "genotype": snapshot.genotype.to_plain(),
         "alphas": snapshot.alphas,
         "gap": snapshot.gap,
         "eigenvalue": snapshot.eigenvalue,

@@ -6,8 +6,7 @@ from applications.nas.search.run import (
     chosen_tasks,
     complete,
     search,
-    search_gradients,
     stage_gradients,
 )
 
-__all__ = ["SearchOutcome", "begin", "chosen_tasks", "complete", "search", "search_gradients", "stage_gradients"]
+__all__ = ["SearchOutcome", "begin", "chosen_tasks", "complete", "search", "stage_gradients"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import mlo
-from applications.nas.files import write_bytes
+from applications.nas.files import write_tensors
 from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
 from mlo import DataError
@@ -42,11 +41,9 @@ def write_checkpoint(folder: Path, engine: mlo.Engine, place: Progress) -> None:
         exported = engine.export(name)
         if isinstance(exported, nn.Module):
             supernets[name] = {key: value.cpu() for key, value in exported.state_dict().items()}
-    tables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    tables = {name: table.cpu() for name, table in engine.export(ARCHITECTURE).items()}
     state = {"stage": place.stage + 1, "epoch": place.epoch + 1, "architecture": tables, "supernets": supernets}
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_bytes(folder / CHECKPOINT, content.getvalue())
+    write_tensors(folder / CHECKPOINT, state)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -21,6 +21,7 @@ from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.mixture import named_weights
+from applications.nas.tasks import choose_device
 from applications.nas.watch import Alarms, Sight, write_epochs, write_warnings
 
 log = logging.getLogger("mlo.nas")
@@ -111,15 +112,6 @@ class Record:
         return [*self._said, *(f"{alarm.told}." for alarm in self._alarms.standing)]
 
 
-def method_title(settings: SearchSettings) -> str:
-    """Return the name of a search's method in tables, such as DARTS-2nd."""
-    title = settings.method.title
-    if title == "DARTS":
-        return title + ("-1st" if settings.rule == "first" else "-2nd")
-    usual = settings.rule == settings.method.published
-    return title if usual else f"{title}, {'first' if settings.rule == 'first' else 'second'} order"
-
-
 def formulation_name(settings: SearchSettings) -> str:
     """Return "single", "multi" or "interleaving"."""
     form = settings.formulation
@@ -132,17 +124,17 @@ def write_outcome(
     folder: Path, settings: SearchSettings, tasks: Sequence[str], found: Epoch, record: Record, seconds: float
 ) -> None:
     """Write the cell, its cost, the pictures and the pages."""
-    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    device = choose_device(settings.device)
     results = {
         "kind": "search",
-        "method": method_title(settings),
+        "method": settings.method.titled(settings.rule),
         "formulation": formulation_name(settings),
         "tasks": list(tasks),
         "seed": settings.seed,
         "steps": record.steps,
         "gradients": record.gradients,
         "seconds": seconds,
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "devices": 1,
         "skips": count_skips(found.genotype),
     }

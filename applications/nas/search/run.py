@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json
 from applications.nas.search.record import Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
 from applications.nas.search.words import strength_label
+from applications.nas.seeded import seeded
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
@@ -69,7 +69,9 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     strength = strength_label(settings.formulation, settings.weights.lr)
     write_sketch(folder, sketch_graph(first.graph, strength=strength))
     started = time.monotonic()
-    with RunLog(folder, metric_columns(first.graph)) as log, _seeded(settings.seed, course.device):
+    # What methods draw, such as masks of dropout; batches, initial weights and variables have generators of their own.
+    draws = seeded(1000 * settings.seed + 9, course.device)
+    with RunLog(folder, metric_columns(first.graph)) as log, draws:
         record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
         found = _run(course, first, record)
     outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
@@ -116,27 +118,11 @@ def begin(settings: SearchSettings, tasks: Sequence[Task]) -> Course:
     return Course(settings, tuple(tasks), tuple(streams), device, generator, watch)
 
 
-def search_gradients(settings: SearchSettings, tasks: int, epoch_steps: int) -> int:
-    """Return how many gradients of one task's loss a search takes if nothing stops it."""
-    return sum(stage_gradients(settings, stage, tasks, epoch_steps) for stage in settings.stages())
-
-
 def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
-    """Return how many of them one stage takes."""
+    """Return how many gradients of one task's loss a stage takes if nothing stops it."""
     form, rule = settings.formulation, settings.rule
     resting = stage.warm_up * gradients_per_step(form, rule, tasks, frozen=True)
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let what methods draw, such as masks of dropout, depend on the seed alone, and leave the generators as they were.
-
-    Batches, initial weights and initial variables have generators of their own.
-    """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(1000 * seed + 9)
-        yield
 
 
 def _run(course: Course, prepared: Prepared, record: Record) -> Epoch:

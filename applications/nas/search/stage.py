@@ -22,6 +22,7 @@ from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
 from applications.nas.search.checkpoint import write_checkpoint
 from applications.nas.search.record import Epoch, Record
+from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.watch import Sight, Watch
@@ -142,7 +143,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
 def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progress, frozen: bool) -> Epoch:
     """Return what stands at the end of an epoch."""
     method, space = course.settings.method, prepared.space
-    variables = {name: table.cpu() for name, table in engine.values[ARCHITECTURE].items()}
+    variables = {name: table.cpu() for name, table in engine.export(ARCHITECTURE).items()}
     genotype, strengths = method.derive(variables, space, place), method.strengths(variables, space, place)
     sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
     return Epoch(place, variables, strengths, space, genotype, frozen, sight)
@@ -160,8 +161,7 @@ def _learner(course: Course, index: int, number: int, stage: Stage, space: CellS
     """Make a task's supernet; every number depends on the seed, the task's place and the stage alone."""
     settings, task = course.settings, course.tasks[index]
     base = _seed(settings, index)
-    with torch.random.fork_rng():
-        torch.manual_seed(base if number == 0 else base + 2 + number)
+    with seeded(base if number == 0 else base + 2 + number, course.device):
         network = Supernet(
             space,
             stage.channels,

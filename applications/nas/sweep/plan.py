@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from applications.nas.config_fields import get_field, with_fields
+from applications.nas.search import complete
 from applications.nas.settings import RetrainSettings, SearchSettings
-from applications.nas.tasks import located
 from mlo import ConfigError
 
 SEED = "seed"
@@ -68,8 +68,7 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
     labels = _labels([axis.field for axis in settings.axes])
     for values in itertools.product(*(axis.values for axis in settings.axes)):
         words = {axis.field: word for axis, word in zip(settings.axes, values, strict=True)}
-        search = with_fields(settings.search, words)
-        search = replace(search, data=located(search.data)).resolved()  # as a search writes them into its folder
+        search = complete(with_fields(settings.search, words))
         for other in found:
             if other.settings == search:
                 told = ", ".join(f"{field} {word}" for field, word in words.items())

@@ -10,7 +10,7 @@ from applications.nas.jobs import Reporter
 from applications.nas.report.read import FAILURE
 from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS, read_genotype
-from applications.nas.search import complete, search
+from applications.nas.search import search
 from applications.nas.settings import RetrainSettings, SearchSettings
 from mlo import ConfigError
 
@@ -25,7 +25,7 @@ def run_point(
 
     Args:
         name: What to call its cell.
-        settings: Its search.
+        settings: Its search, complete.
         retrain: Its retraining, if there is one.
         folder: Its folder, cleared of what is half done.
         report: Told how far it is.
@@ -55,7 +55,7 @@ def check_unchanged(folder: Path, settings: SearchSettings, retrain: RetrainSett
     Raises:
         ConfigError: The message names the folder.
     """
-    wanted = [(folder / CONFIG, to_json(complete(settings)))]
+    wanted = [(folder / CONFIG, to_json(settings))]
     if retrain is not None:
         wanted.append((folder / RETRAIN / CONFIG, to_json(retrain)))
     for file, text in wanted:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, Stream, ValidationLoss, validation_of
 from applications.nas.methods import Progress
+from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
@@ -72,7 +73,7 @@ class Watch:
             return Sight()
         validation = validation_of(learners, self._settings.formulation)
         scene = _Scene(self._settings, validation, _networks(engine, validation), self._batches, place)
-        variables = engine.values[ARCHITECTURE]
+        variables = engine.export(ARCHITECTURE)
         gap = self._try("gap", lambda: scene.gap(variables, genotype, space)) if asked.gap else None
         return Sight(gap, self._try("eigenvalue", lambda: scene.eigenvalue(variables)) if due else None)
 
@@ -101,21 +102,24 @@ class _Scene:
     def gap(self, variables: Mapping[str, Tensor], genotype: Genotype, space: CellSpace) -> float:
         method = self.settings.method
         with torch.no_grad():
-            with _same_draws():
+            with self._same_draws():
                 relaxed = method.relax(variables, self.place)
             discrete = {name: table.to(relaxed[name]) for name, table in method.discretize(genotype, space).items()}
             return float(self._loss(discrete)) - float(self._loss(relaxed))
 
     def eigenvalue(self, variables: Mapping[str, Tensor]) -> float:
         def loss(leaves: dict[str, Tensor]) -> Tensor:
-            with _same_draws():
+            with self._same_draws():
                 weights = self.settings.method.relax(leaves, self.place)
             return self._loss(weights)
 
         return largest_eigenvalue(loss, variables)
 
+    def _same_draws(self) -> AbstractContextManager[None]:
+        return seeded(0, self.batches[0][0].device)
+
     def _loss(self, weights: Mapping[str, Tensor]) -> Tensor:
-        with _same_draws():  # the same masks of dropout for both sides of a gap
+        with self._same_draws():  # the same masks of dropout for both sides of a gap
             return self.validation(self.networks, weights, self.batches)
 
 
@@ -135,12 +139,3 @@ def _networks(engine: mlo.Engine, validation: ValidationLoss) -> dict[str, nn.Mo
     for name in validation.answers.values():
         found[name] = engine.export(name).requires_grad_(False)
     return found
-
-
-@contextmanager
-def _same_draws() -> Iterator[None]:
-    """Let the body draw the same random numbers each time, and leave the generators as they were."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(0)
-        yield
