@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mlo.errors import DivergenceError, LossError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
+from mlo.look import Look, stacked
 from mlo.update import detach_state
-from mlo.vector import Params, Values, constants, detach, norm, not_finite, zeros_like
+from mlo.vector import Params, Values, constants, detach, finite, norm, not_finite, zeros_like
 
 
 def run(node: Node, most: int | None = None) -> Trace:
@@ -36,6 +37,14 @@ def run(node: Node, most: int | None = None) -> Trace:
         steps += 1
     size = None if gradient is None else norm(gradient)
     return Trace(point.params, point, tuple(losses), size, steps, slope=slope)
+
+
+def watch(name: str, trace: Trace, look: Look) -> None:
+    """Let `look` raise `DivergenceError` if the solve of problem `name` met or ended in something not finite."""
+    well = finite(trace.answer)
+    if trace.losses:
+        well = well & torch.isfinite(stacked(trace.losses)).all().to(well.device)
+    look.flag(well, lambda: check_finite(name, trace))
 
 
 def check_finite(name: str, trace: Trace) -> None:
