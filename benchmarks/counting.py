@@ -24,17 +24,13 @@ from mlo.meter import LiveBytes
 
 Result = TypeVar("Result")
 
-PRODUCTS = frozenset(
-    "mm bmm addmm baddbmm addbmm mv addmv addr linear _addmm_activation convolution _convolution convolution_overrideable "
-    "convolution_backward convolution_backward_overrideable cudnn_convolution mkldnn_convolution mkldnn_linear "
-    "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention".split()
-)
-"""Products of matrices and convolutions; a backward convolution counts once for each gradient that it is asked for."""
+PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "addr", "linear", "convolution"}
+"""Products of matrices and convolutions; of a backward convolution each gradient that is asked for is one."""
 
-SYNCS = frozenset("_local_scalar_dense is_nonzero nonzero equal masked_select _unique2 unique_dim".split())
+SYNCS = {"_local_scalar_dense", "is_nonzero", "nonzero", "equal", "masked_select", "_unique2", "unique_dim"}
 """Operations after which the host waits for the device."""
 
-NO_WORK = frozenset("_unsafe_view is_same_size lift_fresh resize_ set_ _has_same_storage_numel".split())
+NO_WORK = {"_unsafe_view", "is_same_size", "lift_fresh", "resize_", "set_"}
 """Neither views nor allocations by their schema, but they compute nothing."""
 
 
@@ -144,12 +140,10 @@ def is_free(name: str) -> bool:
 
 def weight(name: str, args: Sequence[Any]) -> int:
     """Return how many products an operation is."""
-    if name not in PRODUCTS:
-        return 0
-    if name.startswith("convolution_backward"):
-        wanted = args[-1]
-        return sum(bool(one) for one in wanted[:2])  # the third is the bias, a sum
-    return 1
+    if name == "convolution_backward":
+        wanted: Sequence[bool] = args[-1]
+        return sum(wanted[:2])  # the third is the bias, a sum
+    return int(name in PRODUCTS)
 
 
 def to_host(args: Sequence[Any], result: Any) -> bool:

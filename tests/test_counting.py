@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn.functional import conv2d
 
@@ -42,7 +43,7 @@ def test_convolutions_count_by_gradient():
 
 
 def test_every_look_at_a_value_is_a_sync():
-    x = torch.arange(3.0)
+    x = torch.ones(1)
     looks = [
         x.sum().item,
         lambda: float(x[0]),
@@ -89,8 +90,6 @@ def test_memory_is_of_what_is_made():
 
 def test_nothing_is_left_behind():
     before = torch.Tensor.tolist, torch.Tensor.numpy, torch.autograd._engine_run_backward
-    try:
+    with pytest.raises(RuntimeError):
         counted(lambda: torch.ones(2) @ torch.ones(3))
-    except RuntimeError:
-        pass
     assert (torch.Tensor.tolist, torch.Tensor.numpy, torch.autograd._engine_run_backward) == before
