@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from benchmarks.floor_problems import LR, MOMENTUM, STRENGTH, UPPER_LR, Chain, Loss, Task
+from benchmarks.floor_problems import LR, MOMENTUM, UPPER_LR, Loss, Task
 from benchmarks.floor_spaces import Space
 
 EPSILON = 0.01  # DARTS's length of the finite difference
 SOLVER_STEPS = 5
-NEUMANN_STEP = 0.5
+NEUMANN_STEP = 0.2
 
 
 class State(NamedTuple):
@@ -92,18 +92,19 @@ def implicit(solve: Callable[..., Any]) -> Callable[..., tuple[Tensor, State]]:
 def conjugate(space: Space, product: Callable[[Any], Any], b: Any) -> Any:
     """Conjugate gradients (Hestenes, Stiefel, 1952)."""
     x, r, p, rr = None, b, b, space.dot(b, b)
-    for _ in range(SOLVER_STEPS):
+    for index in range(SOLVER_STEPS):
         ap = product(p)
         step = rr / space.dot(p, ap)
         x = space.scaled(step, p) if x is None else space.axpy(step, p, x)
-        r = space.axpy(-step, ap, r)
-        before, rr = rr, space.dot(r, r)
-        p = space.axpy(rr / before, p, r)
+        if index < SOLVER_STEPS - 1:
+            r = space.axpy(-step, ap, r)
+            before, rr = rr, space.dot(r, r)
+            p = space.axpy(rr / before, p, r)
     return x
 
 
 def series(space: Space, product: Callable[[Any], Any], b: Any) -> Any:
-    """s * sum_{k=0}^{K} (I - s H)^k b."""
+    """Sum the terms of s * sum_{k=0}^{K} (I - s H)^k b."""
     term, total = b, b
     for _ in range(SOLVER_STEPS):
         term = space.axpy(-NEUMANN_STEP, product(term), term)
@@ -131,41 +132,3 @@ def step(rule: Any, task: Task, space: Space, at: State, *, look_ahead: bool) ->
     if look_ahead:
         return train(task, space, at._replace(upper=upper))
     return State(end.weights, end.momentum, upper)
-
-
-def interleaved(problem: Chain, space: Space, starts: list[Any], upper: Tensor, *, exact: bool) -> tuple[Tensor, list[Any]]:
-    """K = M = 2: four stages of one SGD step each, held near the stage before on the encoder, and the sweep back.
-
-    A stage ends at W' = (W_half + c W_prev) / (1 + c) in the encoder, c = 2 * LR * STRENGTH, and at W_half in the head.
-    """
-    share = 2 * LR * STRENGTH / (1 + 2 * LR * STRENGTH)
-    answers: list[Any] = []
-    graphs = []
-    for index, weights in enumerate(starts):
-        leaves, x = space.leaves(weights), upper[index % 2].detach().requires_grad_()
-        parts = grad(problem.tasks[index % 2].fit(leaves, x), leaves, create_graph=exact)
-        graphs.append((parts, x))
-        answers.append(space.axpy(-LR, space.gather([part.detach() for part in parts]), weights))
-        if index:
-            space.lerp_(space.split(answers[-1], problem.shared)[0], space.split(answers[-2], problem.shared)[0], share)
-    first, second = (space.leaves(answer) for answer in answers[2:])
-    losses = problem.tasks[0].validate(first, upper) + problem.tasks[1].validate(second, upper)
-    parts = grad(losses, [*first, *second])
-    cotangents = [None, None, space.gather(parts[: len(first)]), space.gather(parts[len(first) :])]
-    rows: list[Any] = [None, None]
-    for index in reversed(range(4)):
-        c = cotangents[index]
-        if index:
-            front, _ = space.split(c, problem.shared)
-            if cotangents[index - 1] is None:
-                cotangents[index - 1] = space.scaled(share, c)
-                space.mul_(space.split(cotangents[index - 1], problem.shared)[1], 0.0)
-            else:
-                space.add_(space.split(cotangents[index - 1], problem.shared)[0], front, share)
-            space.mul_(front, 1 - share)
-        if exact:
-            (mixed,) = grad(*graphs[index], space.views(c))
-        else:
-            mixed = gap(problem.tasks[index % 2].fit, space, starts[index], upper[index % 2], c)
-        rows[index % 2] = mixed if rows[index % 2] is None else rows[index % 2] + mixed
-    return -LR * torch.stack(rows), answers

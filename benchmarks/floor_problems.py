@@ -9,6 +9,7 @@ How many operations a gradient takes depends on the number of layers, not on the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ Loss = Callable[[Tensors, Tensor], Tensor]
 
 LR, MOMENTUM, UPPER_LR = 0.05, 0.9, 0.1
 STRENGTH = 4.0  # lambda of the proximal term: c = 2 * LR * STRENGTH = 0.4
-RIDGE = 0.3
+RIDGE = 4.0  # makes the Hessian positive definite, as CG and the Neumann series need it
 STAGES = ("a@1", "b@1", "a@2", "b@2")
 
 
@@ -134,7 +135,7 @@ def deep(*, layers: int = 30, width: int = 80, batch: int = 64, classes: int = 1
         return cross_entropy(network(params, valid_x), valid_y)
 
     start: list[Tensor] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         weight = torch.randn(fan_out, fan_in, generator=draw, dtype=torch.float64) / fan_in**0.5
         start += [weight.to(x), torch.zeros(fan_out).to(x)]
     return Task(fit, validate, start, torch.zeros(batch).to(x))
