@@ -9,7 +9,7 @@ in three ways: a list with one operation for each tensor (`each`), torch's opera
 with views (`flat`). The floor is the least of the three.
 
 Limits (exit code 1 where one is missed): the same products; operations at most 1.05 times the floor, and on `wide` at
-most 0.85 times `each`; one look at a value, at the end, and one more before and in each step of a solver; the same
+most 0.85 times `each`; one look at a value, at the end, and more where a solver runs: before, in each step, and after; the same
 result to 1e-12 in float64.
 """
 

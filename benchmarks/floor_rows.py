@@ -158,7 +158,7 @@ def rows() -> list[Row]:
     """Return all rows. A solver may look once before it begins and once in each step, and all once at the end."""
     made = []
     for rule in RULES:
-        syncs = STEPS + 2 if rule in ("cg", "neumann") else 1
+        syncs = STEPS + 3 if rule in ("cg", "neumann") else 1
         made.append(Row("deep", rule, "hypergradient", syncs, lambda size, r=rule: bilevel_gradient(deep(size), r)))
         made.append(Row("deep", rule, "step", syncs, lambda size, r=rule: bilevel_step(deep(size), r)))
     for rule in ("difference", "exact"):

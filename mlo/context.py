@@ -31,6 +31,7 @@ class Tally:
 
     Attributes:
         gradients: Plain gradients of one loss.
+        products: Second-order products by double backward; those by finite differences count as gradients.
         pullbacks: Pullbacks through one problem's answer.
         restless: For each problem whose rule needs rest, the largest norm of the gradient at the end of a solve that
             did not reach its tolerance.
@@ -39,6 +40,7 @@ class Tally:
     """
 
     gradients: int = 0
+    products: int = 0
     pullbacks: int = 0
     unconverged: dict[str, LinearSolution] = field(default_factory=dict)
     doubts: list[tuple[Tensor, Callable[[], MLOError]]] = field(default_factory=list)

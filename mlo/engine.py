@@ -35,8 +35,8 @@ class Report:
         norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
         solves: The linear solve of each problem with an implicit response, in this step.
         steps: How many updates the solve of each problem made; fewer than declared if its tolerance stopped it.
-        gradients: Gradients of one problem's loss that the step took; second-order products by double backward are not
-            among them.
+        gradients: Gradients of one problem's loss that the step took; a finite difference takes two.
+        products: Second-order products that it took by double backward.
     """
 
     step: int
@@ -45,6 +45,7 @@ class Report:
     solves: dict[str, LinearSolution]
     steps: dict[str, int]
     gradients: int
+    products: int
 
 
 class Engine:
@@ -195,7 +196,7 @@ class Engine:
         tally: Tally,
     ) -> Report:
         steps = {name: trace.steps for name, trace in traces.items()}
-        return Report(self.step_count, losses, norms, solutions, steps, tally.gradients)
+        return Report(self.step_count, losses, norms, solutions, steps, tally.gradients, tally.products)
 
 
 def _seen(traces: Mapping[str, Trace]) -> dict[str, tuple[Tensor, Tensor]]:

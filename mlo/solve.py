@@ -116,6 +116,10 @@ class ProblemNode(Node):
         """Return whether linear solutions are kept."""
         return self.context.adjoints is not None
 
+    def multiplied(self) -> None:
+        """Add one to the tally."""
+        self.context.tally.products += 1
+
     def doubt(self, wrong: Tensor, explain: Callable[[], MLOError]) -> None:
         """Add it to the tally."""
         self.context.tally.doubts.append((wrong, explain))

@@ -148,6 +148,10 @@ class Node(ABC):
         """Return whether an engine remembers that solution from step to step."""
 
     @abstractmethod
+    def multiplied(self) -> None:
+        """Count one second-order product by double backward."""
+
+    @abstractmethod
     def doubt(self, wrong: Tensor, explain: Callable[[], MLOError]) -> None:
         """Raise what `explain` returns at the end of the gradient if `wrong` is true, without looking at it now."""
 

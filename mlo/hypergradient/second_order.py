@@ -75,12 +75,14 @@ class AbstractProduct(ABC):
 
 @dataclass(frozen=True, eq=False)
 class _ExactLinearization(Linearization):
+    node: Node
     seen: Evaluation
     gradient: Params
     leaves: dict[str, Flat]
     differentiable: bool
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        self.node.multiplied()
         leaves = {name: self.leaves[name] for name in wanted if name in self.leaves}
         gradient = Flat.of(self.gradient)
         cotangents = Flat.of(v).in_roots_of(gradient)
@@ -121,7 +123,7 @@ class Exact(AbstractProduct):
             seen = split[0]
             total = own_gradient(seen, node)
             gradient = mapped(lambda value, number: value + (number - value.detach()), gradient, total)
-        return _ExactLinearization(seen, gradient, {node.name: own, **leaves}, differentiable)
+        return _ExactLinearization(node, seen, gradient, {node.name: own, **leaves}, differentiable)
 
 
 def gaps(

@@ -48,7 +48,8 @@ class OptimizerUpdate(UpdateRule):
         shown = self._shape(params).shown(detach(params))
         tensors = {name: value.detach() for name, value in shown.items()}
         gradient = {name: value.detach() for name, value in shown.items()}  # only shapes and types are looked at
-        optimizer = self._optimizer(params, tensors, gradient, self.recipe.state, settings, recording=False)
+        held = self._shape(params).packed(self.recipe.state) or {}
+        optimizer = self._optimizer(params, tensors, gradient, held, settings, recording=False)
         _start(optimizer)
         copied = {name: _cloned(optimizer.state[value]) for name, value in tensors.items()}
         return (0, {name: packed(slots, shown[name]) for name, slots in copied.items()})
@@ -75,8 +76,10 @@ class OptimizerUpdate(UpdateRule):
         """Return what the optimizer is shown: whole vectors, if it is known to move each entry alike."""
         layout = Flat.of(params).layout
         if self._shapes is None or self._shapes.layout != layout:
-            alike = self.recipe.differentiable and not self.recipe.state
-            object.__setattr__(self, "_shapes", Grouped(layout, self.recipe.names, whole=alike))
+            names = self.recipe.names
+            shape = Grouped(layout, names, whole=self.recipe.differentiable)
+            unclear = shape.packed(self.recipe.state) is None
+            object.__setattr__(self, "_shapes", Grouped(layout, names, whole=False) if unclear else shape)
         return cast(Grouped, self._shapes)
 
     def _settings(self, count: int) -> Sequence[Settings]:
