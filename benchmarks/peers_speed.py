@@ -28,11 +28,11 @@ from torch import Tensor
 from benchmarks.counting import Counts, counted
 from benchmarks.floor_by_hand import SOLVER_STEPS
 from benchmarks.floor_rows import RULES
-from benchmarks.measuring import ROUNDS, interleaved, load, machine, ratio, save
 from benchmarks.peer_defects import ROOT, environment
 from benchmarks.peers import speed
 from benchmarks.peers.record import failure
 from benchmarks.peers.theirs import MARK, PEERS, installed, version_of
+from benchmarks.rounds import interleaved, over, store
 
 SOLVED = ("cg", "neumann")
 WRONG = 0.01
@@ -42,7 +42,7 @@ WRONG = 0.01
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, nargs="*", default=[], help="folders that the libraries are installed in")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of timing")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of timing")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one library")
     parser.add_argument("--child", choices=list(PEERS), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -90,7 +90,7 @@ def costs(peer: str, rounds: int) -> list[dict[str, Any]]:
         found.append(
             {
                 "counts": {name: value.as_dict() for name, value in counts.items()},
-                "time": ratio(seconds["theirs"], seconds["ours"]),
+                "time over ours": over(seconds["theirs"], seconds["ours"]),
                 "against": "step" if one.outer_step else "hypergradient",
             }
         )
@@ -105,7 +105,7 @@ def child(peer: str, rounds: int) -> dict[str, Any]:
     """Return all rows of a library, or why there are none."""
     if not installed(peer):
         return {"version": "", "rows": [], "note": "not installed"}
-    about = {"version": version_of(peer), **machine(), "rounds": rounds, "clock": "process_time"}
+    about = {"version": version_of(peer), "rounds": rounds, "clock": "process_time"}
     try:
         rows = [{**error, **cost} for error, cost in zip(errors(peer), costs(peer, rounds), strict=True)]
     except Exception as error:  # whatever a library raises is what the row shows
@@ -137,7 +137,7 @@ def show(peer: str, found: dict[str, Any]) -> None:
     print(f"{peer} {found['version']} {found['note']}")
     for row in found["rows"]:
         theirs, ours = row["counts"]["theirs"], row["counts"]["ours"]
-        spent, wrong = "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["time"]), "WRONG" * is_wrong(row)
+        spent, wrong = "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["time over ours"]), "WRONG" * is_wrong(row)
         operations, products = (
             f"{theirs['operations']}/{ours['operations']}",
             f"{theirs['products']}/{ours['products']}",
@@ -153,24 +153,17 @@ def main() -> None:
     if options.child:
         print(MARK + json.dumps(child(options.child, options.rounds)))
         return
-    stored = load("peers_speed").get("peers", {})
     print("time, operations, products over ours; looks; peak over ours; error, with ten times the steps")
-    records = {}
     for peer in PEERS:
         found = ask(peer, options)
         show(peer, found)
-        records[peer] = found if found["rows"] or peer not in stored else stored[peer]
+        if found["rows"] and options.rounds:
+            store("peers_speed", peer, found)
     torch.set_default_dtype(torch.float64)
     task = speed.problem()
-    ours = {rule: off(speed.by_mlo(task, rule), speed.truth(task, rule)) for rule in RULES}
-    ratios = {
-        f"{peer} {row['rule']} {row['label']}, time over ours": row["time"]
-        for peer, record in records.items()
-        for row in record["rows"]
-    }
-    print(
-        "->", save("peers_speed", {"about": machine(), "counts": {}, "ratios": ratios, "ours": ours, "peers": records})
-    )
+    errors_of_ours = {rule: off(speed.by_mlo(task, rule), speed.truth(task, rule)) for rule in RULES}
+    print("mlo", {rule: f"{error:.1e}" for rule, error in errors_of_ours.items()})
+    store("peers_speed", "mlo", {"errors": errors_of_ours})
 
 
 if __name__ == "__main__":
