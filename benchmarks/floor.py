@@ -129,8 +129,9 @@ def main() -> int:
     torch.set_num_threads(1)
     chosen = [row for row in rows() if (options.where or options.only) in row.name]
     if options.where:
-        run = chosen[0].prepare("small")
-        print(where.table(run.ours, run.hands["flat"]))
+        run = chosen[0].prepare(options.size)
+        print(where.table(run.ours, run.hands["flat"]), "", where.memory(run.ours), sep="\n")
+        print("by hand:", where.memory(run.hands["flat"]))
         return 0
     print(HEAD)
     missed = list[str]()
