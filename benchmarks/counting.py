@@ -89,7 +89,7 @@ class Counting(TorchDispatchMode):
         return result
 
     def seen(self, name: str) -> None:
-        """Do more with an operation that was counted; for modes that ask where it came from."""
+        """Do more with an operation, or a look, that was counted; for modes that ask where it came from."""
 
     def counts(self, peak: int = 0) -> Counts:
         """Return what was counted so far."""
@@ -121,7 +121,9 @@ class Counting(TorchDispatchMode):
 
     def _looked(self, read: Callable[..., Any]) -> Callable[..., Any]:
         def counting(value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            self._syncs += value.device.type == "cpu"  # elsewhere the copy to the host is dispatched
+            if value.device.type == "cpu":  # elsewhere the copy to the host is dispatched
+                self._syncs += 1
+                self.seen(read.__name__)
             return read(value, *args, **kwargs)
 
         return counting

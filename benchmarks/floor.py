@@ -1,7 +1,7 @@
 """What a hypergradient and an outer step dispatch, against hand-written minima.
 
     python benchmarks/floor.py                                   counts and times, into benchmarks/results/floor.json
-    python benchmarks/floor.py --rounds 0                        counts alone
+    python benchmarks/floor.py --rounds 0                        counts alone, and nothing is stored
     python benchmarks/floor.py --where "deep cg hypergradient"   which lines of mlo dispatch what, against the minimum
 
 Rows: `deep`, 60 tensors, by four rules; `chain`, an interleaving with K = M = 2; `wide`, 1,400 small tensors. By hand
@@ -25,17 +25,22 @@ from torch import Tensor
 from benchmarks import where
 from benchmarks.counting import Counting, Counts, peak_of
 from benchmarks.floor_rows import Row, Run, rows
-from benchmarks.measuring import ROUNDS, interleaved, machine, ratio, save
+from benchmarks.rounds import interleaved, over, store
 
 OVER_FLOOR, OF_EACH, ERROR = 1.05, 0.85, 1e-12
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of timing; 0 leaves times out")
-    parser.add_argument("--only", default="", help="a part of the name of the rows to run; nothing is saved")
-    parser.add_argument("--where", metavar="ROW", help="show where a row's operations come from, and save nothing")
-    parser.add_argument("--size", choices=("small", "full"), default="full", help="small: the same counts, tiny layers")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of timing; 0 leaves times out")
+    parser.add_argument("--only", default="", help="a part of the name of the rows to run")
+    parser.add_argument("--where", metavar="ROW", help="show where a row's operations come from, and do no more")
+    parser.add_argument(
+        "--size",
+        choices=("small", "full"),
+        default="full",
+        help="small: the same counts, tiny layers; nothing is stored",
+    )
     return parser.parse_args()
 
 
@@ -90,53 +95,52 @@ def misses(row: Row, counts: dict[str, Counts], error: float) -> list[str]:
     return found
 
 
-def table(shown: list[dict[str, Any]]) -> str:
-    """Return the rows as text: ours over the floor."""
-    lines = [f"{'':32}{'operations':>22}{'of each':>9}{'products':>10}{'looks':>7}{'peak':>7}{'error':>9}{'time':>20}"]
-    for row in shown:
-        ours, least, each = row["counts"]["ours"], row["floor"], row["counts"]["each"]
-        operations = f"{ours['operations']}/{least['operations']} {ours['operations'] / least['operations']:.3f}"
-        peak = f"{ours['peak'] / least['peak']:7.2f}" if least["peak"] else f"{'':7}"
-        spent = "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["time"]) if "time" in row else ""
-        rest = f"{ours['operations'] / each['operations']:9.2f}{ours['products']:10}{ours['syncs']:7}{peak}"
-        lines.append(f"{row['name']:32}{operations:>22}{rest}{row['error']:9.1e}{spent:>20}")
-    return "\n".join(lines)
+HEAD = f"{'':32}{'operations':>22}{'of each':>9}{'products':>10}{'looks':>7}{'peak':>7}{'error':>9}{'time':>20}"
+
+
+def line(name: str, found: dict[str, Any]) -> str:
+    """Return a row as text: ours over the floor, and over one operation for each tensor."""
+    ours, each, least = found["counts"]["ours"], found["counts"]["each"], found["counts"][found["floor"]]
+    operations = f"{ours['operations']}/{least['operations']} {ours['operations'] / least['operations']:.3f}"
+    spent = (
+        "{median:.2f} ({low:.2f} to {high:.2f})".format(**found["time over flat"]) if "time over flat" in found else ""
+    )
+    rest = f"{ours['operations'] / each['operations']:9.2f}{ours['products']:10}{ours['syncs']:7}"
+    return f"{name:32}{operations:>22}{rest}{ours['peak'] / least['peak']:7.2f}{found['error']:9.1e}{spent:>20}"
 
 
 def measured(row: Row, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Return all figures of a row, and the limits that it misses."""
     torch.set_default_dtype(torch.float64)
     counts, error = counts_of(row.prepare(options.size), memory=True)
-    found: dict[str, Any] = {"name": row.name, "problem": row.problem, "error": error}
-    found |= {"counts": {name: one.as_dict() for name, one in counts.items()}, "floor": floor(counts).as_dict()}
+    least = next(name for name, one in counts.items() if one is floor(counts))
+    found: dict[str, Any] = {"counts": {name: one.as_dict() for name, one in counts.items()}, "floor": least}
+    found |= {"error": error, "rounds": options.rounds, "clock": "process_time"}
     torch.set_default_dtype(torch.float32)
     if options.rounds and row.what == "hypergradient":
         run = row.prepare(options.size)
         seconds = interleaved({"ours": run.ours, **run.hands}, options.rounds)
-        found["time"] = ratio(seconds["ours"], seconds["flat"])
-        found["time_each"] = ratio(seconds["ours"], seconds["each"])
+        found |= {f"time over {name}": over(seconds["ours"], seconds[name]) for name in run.hands}
     return found, misses(row, counts, error)
 
 
 def main() -> int:
     options = parse()
     torch.set_num_threads(1)
+    chosen = [row for row in rows() if (options.where or options.only) in row.name]
     if options.where:
-        row = next(row for row in rows() if row.name == options.where)
-        run = row.prepare("small")
-        print(where.table(run.ours, run.hands["flat"]))
+        run = chosen[0].prepare(options.size)
+        print(where.table(run.ours, run.hands["flat"]), "", where.memory(run.ours), sep="\n")
+        print("by hand:", where.memory(run.hands["flat"]))
         return 0
-    shown, missed = [], list[str]()
-    for row in rows():
-        if options.only in row.name:
-            found, words = measured(row, options)
-            shown, missed = [*shown, found], [*missed, *words]
-            print(*table([found]).splitlines()[len(shown) > 1 :], sep="\n", flush=True)
-    if not options.only and options.rounds:
-        ours = {row["name"]: row["counts"]["ours"] for row in shown}
-        ratios = {f"{row['name']}, time over flat": row["time"] for row in shown if "time" in row}
-        about = machine() | {"rounds": options.rounds, "clock": "process_time", "size": options.size}
-        print("->", save("floor", {"about": about, "counts": ours, "ratios": ratios, "rows": shown}))
+    print(HEAD)
+    missed = list[str]()
+    for row in chosen:
+        found, words = measured(row, options)
+        missed += words
+        print(line(row.name, found), flush=True)
+        if options.rounds and options.size == "full":
+            store("floor", row.name, found)
     print(*missed, sep="\n")
     return int(bool(missed))
 

@@ -18,7 +18,7 @@ from benchmarks.floor_spaces import Space
 
 EPSILON = 0.01  # DARTS's length of the finite difference
 SOLVER_STEPS = 5
-NEUMANN_STEP = 0.2
+NEUMANN_STEP = LR
 
 
 class State(NamedTuple):

@@ -23,9 +23,9 @@ import mlo
 Tensors = Sequence[Tensor]
 Loss = Callable[[Tensors, Tensor], Tensor]
 
-LR, MOMENTUM, UPPER_LR = 0.05, 0.9, 0.1
-STRENGTH = 4.0  # lambda of the proximal term: c = 2 * LR * STRENGTH = 0.4
-RIDGE = 4.0  # makes the Hessian positive definite, as CG and the Neumann series need it
+LR, MOMENTUM, UPPER_LR = 0.2, 0.9, 0.1
+STRENGTH = 1.0  # lambda of the proximal term: c = 2 * LR * STRENGTH = 0.4
+PULL = 4.0  # towards the start: makes the Hessian positive definite, as CG and the Neumann series need it
 STAGES = ("a@1", "b@1", "a@2", "b@2")
 
 
@@ -128,8 +128,8 @@ def deep(*, layers: int = 30, width: int = 80, batch: int = 64, classes: int = 1
 
     def fit(params: Tensors, upper: Tensor) -> Tensor:
         each = cross_entropy(network(params, x), y, reduction="none")
-        ridge = torch.stack([(value * value).sum() for value in params]).sum()
-        return (upper.sigmoid() * each).mean() + RIDGE / 2 * ridge
+        gaps = [value - at for value, at in zip(params, start, strict=True)]
+        return (upper.sigmoid() * each).mean() + PULL / 2 * torch.stack([(gap * gap).sum() for gap in gaps]).sum()
 
     def validate(params: Tensors, upper: Tensor) -> Tensor:
         return cross_entropy(network(params, valid_x), valid_y)

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 import mlo
 from benchmarks.counting import Counting
+from mlo.meter import LiveBytes
 
 PACKAGE = str(Path(mlo.__file__).parent) + "/"
 HELPERS = ("vector.py", "autodiff.py")
@@ -74,6 +77,38 @@ def table(ours: Callable[[], object], rival: Callable[[], object], *, least: int
         if count >= least:
             parts = Counter({name: n for (other, name), n in here.sites.items() if other == site}).most_common(6)
             lines.append(f"{count:5}  {site}: {', '.join(f'{name} {n}' for name, n in parts)}")
+    return "\n".join(lines)
+
+
+class Holders(LiveBytes):
+    """Remembers who made what is alive when the most is.
+
+    Attributes:
+        at_peak: Bytes by call site.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_peak: Counter[str] = Counter()
+        self._made: dict[int, tuple[str, int]] = {}
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        before = self.peak
+        super()._count(storage)
+        self._made[id(storage)] = (call_site(), storage.nbytes())
+        if self.peak > before:
+            self._made = {key: self._made[key] for key in self._alive}
+            self.at_peak = Counter()
+            for site, size in self._made.values():
+                self.at_peak[site] += size
+
+
+def memory(act: Callable[[], object], *, least: float = 0.02) -> str:
+    """Return who made the bytes that are alive when the most are, but for small shares."""
+    with Holders() as holders:
+        act()
+    lines = [f"{holders.peak:,} bytes alive at most, made by"]
+    lines += [f"{size:12,}  {site}" for site, size in holders.at_peak.most_common() if size > least * holders.peak]
     return "\n".join(lines)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchopt
 from torch.nn.functional import conv2d
 
+import mlo
+from benchmarks import where
 from benchmarks.counting import Counts, counted
 
 
@@ -93,3 +96,28 @@ def test_nothing_is_left_behind():
     with pytest.raises(RuntimeError):
         counted(lambda: torch.ones(2) @ torch.ones(3))
     assert (torch.Tensor.tolist, torch.Tensor.numpy, torch.autograd._engine_run_backward) == before
+
+
+def test_every_operation_has_a_place_in_the_library():
+    def fit(v, _):
+        return ((v.w["a"] - v.x) ** 2).sum() + (v.w["b"] ** 2).sum()
+
+    upper = mlo.Problem("x", lambda v, _: v.w["a"].sum() ** 2, torch.ones(3), reads=["w"], update=torchopt.sgd(0.1))
+    start = {"a": torch.zeros(3), "b": torch.ones(2)}
+    lower = mlo.Problem("w", fit, start, reads=["x"], update=torchopt.sgd(0.1))
+    graph = mlo.ProblemGraph([upper, lower])
+    mlo.hypergradient(graph, of="x")
+    counts = counted(lambda: mlo.hypergradient(graph, of="x"), memory=True)[1]
+    with where.Sites() as sites:
+        mlo.hypergradient(graph, of="x")
+    operations = {(site, name): n for (site, name), n in sites.sites.items() if name not in ("tolist", "numpy")}
+    assert sum(operations.values()) == counts.operations
+    assert (
+        sum(n for (site, _), n in operations.items() if site == "in a loss") == 8
+    )  # sub pow sum, pow sum add; sum pow
+    assert any(site.startswith("backward, ") for site, _ in operations)
+    shown = where.table(lambda: mlo.hypergradient(graph, of="x"), lambda: torch.ones(2) + 1)
+    assert "in a loss" in shown
+    first, *places = where.memory(lambda: mlo.hypergradient(graph, of="x"), least=0.0).splitlines()
+    assert first.startswith(f"{counts.peak:,} bytes")
+    assert sum(int(line.split()[0].replace(",", "")) for line in places) == counts.peak
