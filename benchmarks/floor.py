@@ -9,8 +9,8 @@ in three ways: a list with one operation for each tensor (`each`), torch's opera
 with views (`flat`). The floor is the least of the three.
 
 Limits (exit code 1 where one is missed): the same products; operations at most 1.05 times the floor, and on `wide` at
-most 0.85 times `each`; one look at a value, at the end, and more where a solver runs: before, in each step, and after; the same
-result to 1e-12 in float64.
+most 0.85 times `each`; one look at a value, at the end, and where a solver runs one before it, one in each of its
+steps, and one after it; the same result to 1e-12 in float64.
 """
 
 from __future__ import annotations
