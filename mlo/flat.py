@@ -7,7 +7,7 @@ pieces only where a loss needs them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ class Flat(Mapping[str, Tensor]):
     """Tensors by name, kept as vectors or as pieces, and turned into the other form when that is asked for.
 
     It is not to be changed. The form that it was made in is its *root*: the other one has its history from there, so
-    that a derivative with respect to the root is one with respect to all.
+    that a derivative with respect to the root is one with respect to all. Where there is no history, the vectors take
+    the place of the pieces once they are made.
 
     Args:
         layout: Which piece lies where.
@@ -57,8 +58,11 @@ class Flat(Mapping[str, Tensor]):
             self._by_vectors, self._uncut = True, None
         if self._vectors is not None:
             return self._vectors
+        tracked = any(piece.requires_grad for piece in self._known_pieces.values())
         made = self.layout.join(self._known_pieces)
-        if _keeps_history(self._known_pieces.values()):
+        if not tracked:  # nobody differentiates to the pieces, so there is no need for both copies
+            self._vectors, self._pieces, self._by_vectors = made, None, True
+        elif torch.is_grad_enabled():  # else the history is lost in these
             self._vectors = made
         return made
 
@@ -73,7 +77,7 @@ class Flat(Mapping[str, Tensor]):
         if self._pieces is not None:
             return self._pieces
         made = self.layout.split(self.vectors)
-        if _keeps_history(self.vectors):
+        if torch.is_grad_enabled() or not any(vector.requires_grad for vector in self.vectors):
             self._pieces = made
         return made
 
@@ -143,8 +147,3 @@ class Flat(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         """Show the pieces."""
         return f"Flat({self.pieces!r})"
-
-
-def _keeps_history(sources: Iterable[Tensor]) -> bool:
-    """Tell whether what is made of `sources` now can be kept: not if their history is lost in this mode."""
-    return torch.is_grad_enabled() or not any(value.requires_grad for value in sources)
