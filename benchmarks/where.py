@@ -49,7 +49,7 @@ def call_site() -> str:
             if place not in HELPERS:
                 break
         frame = frame.f_back
-    return ("backward, " if backward else "") + " < ".join(lines)
+    return ("backward, " if backward else "") + (" < ".join(lines) or "elsewhere")
 
 
 def table(ours: Callable[[], object], rival: Callable[[], object], *, least: int = 1) -> str:
