@@ -19,7 +19,7 @@ from mlo.hypergradient.base import Evaluation
 from mlo.hypergradient.rest import restless
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
-from mlo.reads import check_reads, is_checked
+from mlo.reads import check_reads, check_second_derivatives, is_checked
 from mlo.update import State
 from mlo.vector import Params, Values, clone, detach
 from mlo.view import View
@@ -123,6 +123,8 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
         leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
         present |= leaves
         loss = call_loss(context, name, present, buffers)
+        if differentiable:
+            check_second_derivatives(problem, loss, present)
         if stationary and problem.rule is not None:
             stored = {other: context.stored[other] for other in problem.rule.remembers}
             penalty = problem.rule.penalty(present[name], {**stored, **present})

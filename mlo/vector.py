@@ -106,9 +106,8 @@ def largest(params: Params) -> Tensor:
 
 
 def finite(params: Params) -> Tensor:
-    """Return, as a tensor on the device, whether all entries are finite."""
-    found = [torch.isfinite(vector).all() for vector in Flat.of(params).vectors]
-    return found[0] if len(found) == 1 else stacked(found).all()
+    """Return, as a tensor on the device, whether all entries are finite: false also where their squares overflow."""
+    return torch.isfinite(norm(params))  # one pass, where a mask of all entries takes four
 
 
 def not_finite(params: Params) -> str | None:

@@ -13,7 +13,7 @@ from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.rest import check_rest
 from mlo.hypergradient.root import attach_root, root_vjp
-from mlo.hypergradient.run import run
+from mlo.hypergradient.run import run, second_derivative
 from mlo.hypergradient.system import System
 from mlo.linear.base import AbstractLinearSolver, check_solver
 from mlo.vector import Params, Values, ravel
@@ -62,9 +62,10 @@ class AbstractRootResponse(AbstractResponse):
         system: System = trace.record
         y, c = system.unknown_at(trace.answer), system.widened(cotangent)
         solve, start = self.solve(node, trace), self.start(node)
-        parts, solution = root_vjp(
-            system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
-        )
+        with second_derivative(node.name):
+            parts, solution = root_vjp(
+                system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
+            )
         return Pullback(system.named(parts, wanted), solution)
 
     def solve(self, node: Node, trace: Trace) -> AdjointSolve:

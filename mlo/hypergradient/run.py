@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -77,6 +79,17 @@ def own_gradient(seen: Evaluation, node: Node) -> Params:
         cause = "look for a name mixed up, or for .detach(), .item() or torch.no_grad() in it"
         raise LossError(f"the loss of problem {node.name!r} does not depend on {node.name!r}: {cause}")
     return found
+
+
+@contextmanager
+def second_derivative(name: str) -> Iterator[None]:
+    """Say where a second derivative was taken, and what does without, if torch raises: for compiled code it does."""
+    try:
+        yield
+    except RuntimeError as error:
+        cure = "give its response product=mlo.FiniteDifference(), which takes first derivatives alone"
+        error.add_note(f"raised by a second derivative of the loss of problem {name!r}: {cure}")
+        raise
 
 
 def filled(part: Params | None, at: Params) -> Params:

@@ -24,7 +24,7 @@ from mlo.checks import check_positive
 from mlo.errors import ConfigError
 from mlo.flat import Flat
 from mlo.hypergradient.base import Evaluation, Node, Point
-from mlo.hypergradient.run import filled, own_gradient
+from mlo.hypergradient.run import filled, own_gradient, second_derivative
 from mlo.rng import RandomState, replayed
 from mlo.vector import Params, Values, axpy, mapped, norm, precision, unit
 
@@ -86,7 +86,8 @@ class _ExactLinearization(Linearization):
         leaves = {name: self.leaves[name] for name in wanted if name in self.leaves}
         gradient = Flat.of(self.gradient)
         cotangents = Flat.of(v).in_roots_of(gradient)
-        return named_vjp(gradient.roots, leaves, cotangents, differentiable=self.differentiable, retain=True)
+        with second_derivative(self.node.name):
+            return named_vjp(gradient.roots, leaves, cotangents, differentiable=self.differentiable, retain=True)
 
 
 @dataclass(frozen=True)
