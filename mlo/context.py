@@ -21,7 +21,7 @@ from mlo.linear.base import LinearSolution
 from mlo.look import Look
 from mlo.reads import check_reads, check_second_derivatives, is_checked
 from mlo.update import State
-from mlo.vector import Params, Values, clone, detach
+from mlo.vector import Params, Values, clone, detach, tensors
 from mlo.view import View
 
 
@@ -163,4 +163,4 @@ def call_loss(context: Context, name: str, present: Values, buffers: Writable) -
 
 def _versions(values: Values) -> dict[str, int]:
     """Return a number for each problem that grows whenever one of its tensors is changed in place."""
-    return {name: sum(value._version for value in params.values()) for name, params in values.items()}
+    return {name: sum(value._version for value in tensors(params)) for name, params in values.items()}

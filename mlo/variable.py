@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from mlo.errors import GraphError
 from mlo.flat import Flat
 from mlo.module import BoundModule
-from mlo.vector import Params, apart, clone
+from mlo.vector import Params, apart, clone, named
 
 SINGLE = "value"
 """The name that the only tensor of a one-tensor variable has inside the library."""
@@ -88,7 +88,7 @@ class DictVariable(Variable):
 
     def present(self, params: Params, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a dict of the tensors."""
-        return dict(params)
+        return named(params)
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
         """Accept a dict with the same names and shapes."""
@@ -159,7 +159,7 @@ class ModuleVariable(Variable):
 
     def present(self, params: Params, buffers: dict[str, Tensor]) -> BoundModule:
         """Return the module, callable with these weights."""
-        return BoundModule(self.module, dict(params), buffers)
+        return BoundModule(self.module, named(params), buffers)
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
         """Accept a module of the same shape, its state dict, or a dict of its parameters, with or without buffers.

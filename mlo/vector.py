@@ -19,7 +19,12 @@ Values = Mapping[str, Params]
 
 def tensors(params: Params) -> list[Tensor]:
     """Return the tensors of `params` in their order."""
-    return list(params.values())
+    return list(named(params).values())
+
+
+def named(params: Params) -> dict[str, Tensor]:
+    """Return the tensors of `params` in a dict of their own."""
+    return dict(params.pieces if isinstance(params, Flat) else params)
 
 
 def like(params: Params, values: Sequence[Tensor]) -> Params:
@@ -101,7 +106,7 @@ def norm(params: Params) -> Tensor:
 
 def largest(params: Params) -> Tensor:
     """Return the largest absolute value of all entries, as a tensor of no dimensions; 0 if there is no entry."""
-    parts = [v.abs().max() if v.numel() else v.new_zeros(()) for v in Flat.of(params).vectors]
+    parts = [_peak(v) if v.numel() else v.new_zeros(()) for v in Flat.of(params).vectors]
     return parts[0] if len(parts) == 1 else stacked(parts).max()
 
 
@@ -142,6 +147,11 @@ def unravel(vector: Tensor, example: Params) -> Params:
     parts = vector.split([known.numel() for known in Flat.of(example).vectors])
     typed = zip(parts, layout.kinds, strict=True)
     return Flat(layout, vectors=[part.to(dtype=kind, device=device) for part, (kind, device) in typed])
+
+
+def _peak(vector: Tensor) -> Tensor:
+    peak: Tensor = torch.linalg.vector_norm(vector, float("inf"))
+    return peak
 
 
 def _or_one(value: Tensor) -> Tensor:

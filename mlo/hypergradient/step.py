@@ -35,14 +35,17 @@ class Step:
         return Point(detach(self.params), detach_state(self.state), self.linearization.seen.buffers)
 
     def pull(
-        self, cotangent: Params, state_cotangent: list[Tensor] | None, *, differentiable: bool
+        self, cotangent: Params, state_cotangent: list[Tensor] | None, *, differentiable: bool, first: bool = False
     ) -> tuple[dict[str, Params], dict[str, Params]]:
-        """Return the cotangents on (x, g, s), and those on what the update itself reads."""
+        """Return the cotangents on (x, g, s), and those on what the update itself reads.
+
+        The `first` step of a solve starts from constants: there, g alone.
+        """
         params = Flat.of(self.params)
         outputs = [*params.roots, *split_state(self.state)[0]]
         ends = state_cotangent if state_cotangent is not None else []
         given = Flat.of(cotangent).in_roots_of(params) + ends
-        inputs = {("leaf", name): value for name, value in self.leaves.items()}
+        inputs = {("leaf", name): value for name, value in self.leaves.items() if name == GRADIENT or not first}
         inputs |= {("other", name): value for name, value in self.others.items()}
         found = named_vjp(outputs[: len(given)], inputs, given, differentiable=differentiable, retain=True)
         own = {name: value for (kind, name), value in found.items() if kind == "leaf"}
@@ -83,7 +86,7 @@ class Sweep:
     def back(self, step: Step, *, first: bool) -> None:
         """Go back over one step; what the `first` of the solve starts from is a constant."""
         cotangent = filled(self._own, step.params)
-        back, direct = step.pull(cotangent, self._state, differentiable=self._differentiable)
+        back, direct = step.pull(cotangent, self._state, differentiable=self._differentiable, first=first)
         names = self._wanted if first else (*self._wanted, self._name)
         product: dict[str, Params] = {}
         if GRADIENT in back and names:
