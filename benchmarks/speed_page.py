@@ -70,6 +70,18 @@ def floor(cases: Cases) -> str:
     return "\n".join([ran(cases), "", *lines])
 
 
+def views(cases: Cases) -> str:
+    """Return the table of ways to read and to move many small tensors."""
+    lines = ["| | | operations | with views | times the first |", "|---|---|---|---|---|"]
+    for name, case in cases.items():
+        times = {pair.split(" / ")[0]: ratio for pair, ratio in case["times"].items()}
+        for who, found in case["counts"].items():
+            way = who.removeprefix("rival: ")
+            figures = [f"{found[key]:,}" for key in ("operations", "with_views")]
+            lines.append(row_of([name, way, *figures, spread(times.get(way))]))
+    return "\n".join([ran(cases), "", *lines])
+
+
 def peers(cases: Cases) -> str:
     """Return the table of other libraries, a wrong answer marked as such."""
     head = "| library | rule | theirs | time | operations | products | looks | peak | error | solver x 10 | |"
@@ -115,6 +127,7 @@ def share(cases: Cases) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
     "floor": ("floor", floor),
+    "views": ("views", views),
     "peers": ("peers_speed", peers),
     "step": ("whole_step", faster),
     "input": ("input_pipeline", share),
