@@ -25,6 +25,7 @@ _ANY = {
     "data.workers": OURS,
     "supernet.nodes": SPACE,
     "supernet.primitives": SPACE,
+    "supernet.form": OURS,
     "batches": OURS,
     "accumulate": OURS,
     "ema": OURS + "; off",

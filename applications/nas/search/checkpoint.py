@@ -12,6 +12,7 @@ import mlo
 from applications.nas.files import write_tensors
 from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
+from applications.nas.networks.batched import BatchedSupernet, plain_state
 from mlo import DataError
 
 CHECKPOINT = "checkpoint.pt"
@@ -25,7 +26,7 @@ class Checkpoint:
         stage: From 1.
         epoch: From 1, in its stage.
         architecture: The architecture variables.
-        supernets: The state dict of each problem's supernet, by the name of the problem.
+        supernets: The state dict of each problem's supernet, by the name of the problem; always that of the plain form.
     """
 
     stage: int
@@ -40,10 +41,11 @@ def write_checkpoint(folder: Path, engine: mlo.Engine, place: Progress) -> None:
     for name in engine.graph.names:
         exported = engine.export(name)
         if isinstance(exported, nn.Module):
-            supernets[name] = {key: value.cpu() for key, value in exported.state_dict().items()}
+            state = plain_state(exported) if isinstance(exported, BatchedSupernet) else exported.state_dict()
+            supernets[name] = {key: value.cpu() for key, value in state.items()}
     tables = {name: table.cpu() for name, table in engine.export(ARCHITECTURE).items()}
-    state = {"stage": place.stage + 1, "epoch": place.epoch + 1, "architecture": tables, "supernets": supernets}
-    write_tensors(folder / CHECKPOINT, state)
+    content = {"stage": place.stage + 1, "epoch": place.epoch + 1, "architecture": tables, "supernets": supernets}
+    write_tensors(folder / CHECKPOINT, content)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -18,6 +18,7 @@ from applications.nas.formulations import (
     looks_ahead,
 )
 from applications.nas.methods import Progress, Stage
+from applications.nas.networks.batched import BatchedSupernet, in_form
 from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
 from applications.nas.search.checkpoint import write_checkpoint
@@ -171,16 +172,17 @@ def _learner(course: Course, index: int, number: int, stage: Stage, space: CellS
             in_channels=task.train.shape[0],
             large=settings.supernet.stem == "large",
         )
-    _check_fit(network, task)
+    formed = in_form(network, settings.supernet.form)
+    _check_fit(formed, task)
     train, valid = course.streams[index]
-    return Learner(task.name, network.to(course.device), train, valid, task.objective.loss)
+    return Learner(task.name, formed.to(course.device), train, valid, task.objective.loss)
 
 
 def _seed(settings: SearchSettings, index: int) -> int:
     return settings.seed * 1000 + index * 10
 
 
-def _check_fit(network: Supernet, task: Task) -> None:
+def _check_fit(network: Supernet | BatchedSupernet, task: Task) -> None:
     """Refuse images that are too small for the reductions, before anything is written."""
     shapes = copy.deepcopy(network).to("meta")
     with torch.no_grad():  # on shapes alone, no numbers

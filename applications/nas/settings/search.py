@@ -42,6 +42,9 @@ class SupernetSettings:
     """Cells, at least 3; those at one and two thirds are reduction cells. P-DARTS: of the first stage."""
     stem: Literal["small", "large"] = "small"
     """One convolution that keeps the size (images of some 32 pixels), or three that reduce it eightfold (224)."""
+    form: Literal["auto", "plain", "batched"] = "auto"
+    """How it is computed: operation by operation (plain), or equal operations of several edges as one (batched). Both
+    are the same up to rounding; batched is faster and takes less memory. auto: batched wherever it can be."""
 
     @property
     def space(self) -> CellSpace:
