@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import optree
 import torch
 import torchopt
 from torch import Tensor
@@ -43,7 +44,8 @@ class TorchOptUpdate(UpdateRule):
     def init(self, params: Params) -> State:
         """Return the transformation's state."""
         self.settle(params)
-        return self.transformation.init(self._tree(params))
+        state: State = optree.tree_map(_on_host, self.transformation.init(self._tree(params)))
+        return state
 
     def ingredients(self) -> set[str]:
         """Return the names of torchopt's factories that made the transformation, and of a weight decay in it."""
@@ -77,6 +79,14 @@ class TorchOptUpdate(UpdateRule):
         """Return what the transformation is shown: whole vectors, if it does the same to each entry."""
         flat = Flat.of(params)
         return {str(index): v for index, v in enumerate(flat.vectors)} if self._alike else dict(flat.pieces)
+
+
+
+
+def _on_host(leaf: Any) -> Any:
+    """Return a number of updates made in memory of the host, where a schedule can read it without waiting."""
+    counts = isinstance(leaf, Tensor) and leaf.dim() == 0 and not leaf.is_floating_point()
+    return leaf.cpu() if counts else leaf
 
 
 _TRACE = "_trace"
