@@ -141,9 +141,9 @@ def measured(size: Size, interleaving: bool, chosen: list[str], rounds: int) -> 
 def shown(title: str, found: dict[str, Any]) -> None:
     rows = ["passes", "operations", "products", "syncs", "peak"]
     print(f"\n{title}, {found['size']}")
-    print(f"{'':20}" + "".join(f"{row:>12}" for row in rows) + "   times faster (lowest - highest)")
+    print(f"{'':20}" + "".join(f"{row:>14}" for row in rows) + "   times faster (lowest - highest)")
     for name, counts in found["counts"].items():
-        numbers = "".join(f"{counts[row]:12,}" for row in rows)
+        numbers = "".join(f"{counts[row]:14,}" for row in rows)
         fast = found["times faster"][name]
         print(f"{name:20}{numbers}   {fast['median']:.2f} ({fast['low']:.2f} - {fast['high']:.2f})")
 
