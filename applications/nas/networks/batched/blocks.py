@@ -32,17 +32,22 @@ class Pieces:
         """Return a piece of a block."""
         return self._arrays[array][block.pieces[array][number]]
 
-    def normed(self, image: Tensor, block: Block, number: int, scale: Tensor | None) -> Tensor:
-        """Map the channels of each edge by a matrix of its own, normalize and scale."""
-        weight, mean, var = (self.of(block, array, number) for array in (POINT, MEAN, VAR))
-        return normed(image, weight, scale, mean, var, training=self.training)
+    def normed(self, image: Tensor, block: Block) -> Tensor:
+        """Map the channels of each edge by a matrix of its own, and normalize: the first step of a block of two."""
+        weight, mean, var = (self.of(block, array, 0) for array in (POINT, MEAN, VAR))
+        return normed(image, weight, mean, var, training=self.training)
 
-    def normalize(self, image: Tensor, block: Block, scale: Tensor | None) -> Tensor:
+    def scaled(self, image: Tensor, block: Block, scale: Tensor) -> Tensor:
+        """Map the channels of each edge by a matrix of its own, normalize, and scale: the last step of a block."""
+        mapped = conv2d(image, self.of(block, POINT, -1), groups=len(block.rows))
+        return self._normalize(mapped, self.of(block, MEAN, -1), self.of(block, VAR, -1), scale)
+
+    def normalize(self, image: Tensor, block: Block, scale: Tensor) -> Tensor:
         """Normalize each channel, and multiply it by its scale."""
         parts = [[self._arrays[array][number] for number in block.pieces[array]] for array in (MEAN, VAR)]
         # Several parts, of a pool's sources, are only read here: in training pools are normalized once for all edges.
         mean, var = (torch.cat(part) if len(part) > 1 else part[0] for part in parts)
-        return batch_norm(image, mean, var, scale, None, self.training, MOMENTUM, EPSILON)
+        return self._normalize(image, mean, var, scale)
 
     def pools(self, images: Sequence[Tensor], block: Block) -> list[Tensor]:
         """Return the pool of each source, normalized by the batch, whose statistics are remembered for each edge."""
@@ -52,6 +57,9 @@ class Pieces:
             else image
             for place, image in enumerate(images)
         ]
+
+    def _normalize(self, image: Tensor, mean: Tensor, var: Tensor, scale: Tensor) -> Tensor:
+        return batch_norm(image, mean, var, scale, None, self.training, MOMENTUM, EPSILON)
 
     def _normalize_shared(self, image: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         size = image.shape[1]
@@ -95,13 +103,13 @@ def convolved(inputs: Inputs, block: Block, pieces: Pieces, scale: Tensor) -> Te
     kernels = depth(size)
     if block.name.startswith("sep"):
         x = depthwise(inputs.repeated(block.counts), pieces.of(block, kernels, 0), Form(size, block.stride))
-        x = torch.relu_(pieces.normed(x, block, 0, None))
+        x = torch.relu_(pieces.normed(x, block))
         x = depthwise(x, pieces.of(block, kernels, 1), Form(size))
     elif block.stride == 1:
         x = depthwise(inputs.repeated(block.counts), pieces.of(block, kernels, 0), Form(size, dilation=2))
     else:  # dilation and stride are 2: only every second pixel counts, and on those there is neither
         x = depthwise(inputs.repeated(block.counts, 0), pieces.of(block, kernels, 0), Form(size))
-    return pieces.normed(x, block, -1, scale)
+    return pieces.scaled(x, block, scale)
 
 
 def reduced(inputs: Inputs, block: Block, pieces: Pieces, scale: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,8 +35,9 @@ class Mixing:
         """
         if not blocks:
             return {}
-        entries = [self._entry(row, block.name) for block in blocks for row in block.rows]
-        chosen = self._choose(table.flatten(), ("scales", len(blocks)), entries)
+        chosen = self._choose(
+            table.flatten(), ("scales", len(blocks)), lambda: [e for block in blocks for e in self._entries(block)]
+        )
         channels = self._layout.channels
         parts = chosen.unsqueeze(1).expand(-1, channels).flatten().split([len(one.rows) * channels for one in blocks])
         return dict(zip(blocks, parts, strict=True))
@@ -53,22 +54,30 @@ class Mixing:
             (nodes, columns), with a column for each block and, in it, for each source that has such an edge.
         """
         absent, flat = table.numel(), table.flatten()
-        pairs = [(node, block, place) for node in wave.nodes for block, place in seen(blocks)]
-        entries = [self._meeting(wave, node, block, place, absent) for node, block, place in pairs]
-        if absent in entries:
-            flat = pad(flat, (0, 1))
+        if any(len(wave.nodes) != count for block in blocks for count in block.counts if count):
+            flat = pad(flat, (0, 1))  # a zero for edges that do not hold an operation
+
+        def entries() -> list[int]:
+            pairs = [(node, block, place) for node in wave.nodes for block, place in seen(blocks)]
+            return [self._meeting(wave, node, block, place, absent) for node, block, place in pairs]
+
         key = ("matrix", wave.sources, tuple(block.name for block in blocks))
         return self._choose(flat, key, entries).view(len(wave.nodes), -1)
 
     def single(self, table: Tensor, block: Block) -> tuple[Tensor, ...]:
         """Return the weight of each edge of a block, as numbers."""
-        entries = [self._entry(row, block.name) for row in block.rows]
-        return self._choose(table.flatten(), ("single", block), entries).unbind()
+        return self._choose(table.flatten(), ("single", block), lambda: self._entries(block)).unbind()
 
     def edges(self, edges: Tensor, wave: Wave) -> Tensor:
         """Return the weights of the edges of a wave, (nodes, sources), from those of all edges, (edges,)."""
-        entries = [self._layout.rows.index((node, source)) for node in wave.nodes for source in wave.sources]
+
+        def entries() -> list[int]:
+            return [self._layout.rows.index((node, source)) for node in wave.nodes for source in wave.sources]
+
         return self._choose(edges, ("edges", wave), entries).view(len(wave.nodes), -1)
+
+    def _entries(self, block: Block) -> list[int]:
+        return [self._entry(row, block.name) for row in block.rows]
 
     def _entry(self, row: int, name: str) -> int:
         return row * self._columns + self._layout.place(row, name)
@@ -77,10 +86,10 @@ class Mixing:
         row = self._layout.rows.index((node, wave.sources[place]))
         return self._entry(row, block.name) if row in block.rows else absent
 
-    def _choose(self, flat: Tensor, key: Hashable, entries: list[int]) -> Tensor:
+    def _choose(self, flat: Tensor, key: Hashable, entries: Callable[[], list[int]]) -> Tensor:
         key = (key, flat.device)
         if key not in self._indices:
-            self._indices[key] = torch.tensor(entries, device=flat.device)
+            self._indices[key] = torch.tensor(entries(), device=flat.device)
         return flat.index_select(0, self._indices[key])
 
 

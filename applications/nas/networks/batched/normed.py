@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d
 
+from applications.nas.networks.batched.signature import remembered
+
 MOMENTUM, EPSILON = 0.1, 1e-5  # those of torch.nn.BatchNorm2d
 
 _aten = torch.ops.aten
 
 
-def normed(x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: Tensor, *, training: bool) -> Tensor:
-    """Map channels by a matrix for each group of them, normalize each channel of the result, and scale it.
+def normed(x: Tensor, weight: Tensor, mean: Tensor, var: Tensor, *, training: bool) -> Tensor:
+    """Map channels by a matrix for each group of them, and normalize each channel of the result.
 
     Args:
         x: (B, groups * C, H, W).
         weight: (groups * C, C, 1, 1).
-        scale: (groups * C,), or None for 1.
         mean: Remembered means, (groups * C,); moved in training.
         var: Remembered variances, likewise.
         training: Whether to normalize by the batch.
@@ -28,48 +29,47 @@ def normed(x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: T
         (B, groups * C, H, W).
     """
     if training:
-        out: Tensor = _Normed.apply(x, weight, scale, mean, var)[0]  # type: ignore[no-untyped-call]
+        out: Tensor = _Normed.apply(x, weight, mean, var)[0]  # type: ignore[no-untyped-call]
         return out
-    groups = x.shape[1] // weight.shape[1]
-    return batch_norm(conv2d(x, weight, groups=groups), mean, var, scale, None, False, MOMENTUM, EPSILON)
+    return batch_norm(_mapped(x, weight), mean, var, None, None, False, MOMENTUM, EPSILON)
 
 
 class _Normed(torch.autograd.Function):
-    """Result, means and inverse deviations; the convolution is computed anew in the backward pass.
+    """Result, means and inverse deviations. The convolution is computed anew in the backward pass.
 
-    It is a twentieth of the work there, and its result would be as large as all else that an edge keeps.
+    There it is little work, and its result would take as much memory as the input that is kept anyway.
     """
 
     @staticmethod
-    def forward(
-        x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mapped = conv2d(x, weight, groups=x.shape[1] // weight.shape[1])
+    @remembered
+    def forward(x: Tensor, weight: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(
-            mapped, scale, None, mean, var, True, MOMENTUM, EPSILON
+            _mapped(x, weight), None, None, mean, var, True, MOMENTUM, EPSILON
         )
         return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, weight, scale, _, _ = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, _, _ = inputs
         _, mean, inverse = output
         ctx.mark_non_differentiable(mean, inverse)
         ctx.set_materialize_grads(False)  # no zeros for those two
-        ctx.save_for_backward(x, weight, scale, mean, inverse)
+        ctx.save_for_backward(x, weight, mean, inverse)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         # Both derivatives below are differentiable again, so that this serves every order.
-        x, weight, scale, mean, inverse = ctx.saved_tensors
-        needs_x, needs_weight, needs_scale, *_ = ctx.needs_input_grad
-        groups = x.shape[1] // weight.shape[1]
-        mapped = conv2d(x, weight, groups=groups)
-        inner, to_scale, _ = _aten.native_batch_norm_backward(
-            grads[0], mapped, scale, None, None, mean, inverse, True, EPSILON, [True, needs_scale, False]
+        x, weight, mean, inverse = ctx.saved_tensors
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+        inner, _, _ = _aten.native_batch_norm_backward(
+            grads[0], _mapped(x, weight), None, None, None, mean, inverse, True, EPSILON, [True, False, False]
         )
-        zero, one = (0, 0), (1, 1)
+        zero, one, groups = (0, 0), (1, 1), x.shape[1] // weight.shape[1]
         to_x, to_weight, _ = _aten.convolution_backward(
             inner, x, weight, None, one, zero, one, False, zero, groups, [needs_x, needs_weight, False]
         )
-        return to_x, to_weight, to_scale if needs_scale else None, None, None
+        return to_x, to_weight, None, None
+
+
+def _mapped(x: Tensor, weight: Tensor) -> Tensor:
+    return conv2d(x, weight, groups=x.shape[1] // weight.shape[1])
