@@ -12,7 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mlo.vector import Params, like, tensors
+from mlo.flat import Flat
+from mlo.vector import Params
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -28,9 +29,9 @@ def cut_tensor(value: Tensor, *, differentiable: bool) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def cut(params: Mapping[str, Tensor], *, differentiable: bool) -> Params:
-    """Apply `cut_tensor` to each tensor."""
-    return {name: cut_tensor(value, differentiable=differentiable) for name, value in params.items()}
+def cut(params: Params, *, differentiable: bool) -> Flat:
+    """Do as `cut_tensor` does with a value of several tensors."""
+    return Flat.of(params).cut(differentiable=differentiable)
 
 
 def vjp(
@@ -70,7 +71,7 @@ def vjp(
 
 def named_vjp(
     outputs: Sequence[Tensor],
-    inputs: Mapping[Key, Params],
+    inputs: Mapping[Key, Flat],
     cotangents: Sequence[Tensor],
     *,
     differentiable: bool = False,
@@ -81,14 +82,14 @@ def named_vjp(
     Returns:
         For each group with any dependence, a cotangent shaped as its value (zero where a tensor is unused).
     """
-    flat = [value for params in inputs.values() for value in params.values()]
+    roots = {name: params.roots for name, params in inputs.items()}
+    flat = [value for values in roots.values() for value in values]
     found = vjp(outputs, flat, cotangents, differentiable=differentiable, retain=retain)
     result: dict[Key, Params] = {}
     position = 0
-    for name, params in inputs.items():
-        part = found[position : position + len(params)]
-        position += len(params)
+    for name, values in roots.items():
+        part = found[position : position + len(values)]
+        position += len(values)
         if any(value is not None for value in part):
-            filled = zip(part, tensors(params), strict=True)
-            result[name] = like(params, [torch.zeros_like(at) if value is None else value for value, at in filled])
+            result[name] = inputs[name].filled(part)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,17 @@ from torch import Tensor
 
 from mlo.checks import check_count
 from mlo.context import Context, Tally
-from mlo.errors import DataError, GraphError, MLOError, UnconvergedWarning
-from mlo.gradient import checked_gradient, checked_graph, recording
+from mlo.errors import GraphError, MLOError, UnconvergedWarning
+from mlo.feed import Feed
+from mlo.gradient import checked_graph, recording, watched_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
 from mlo.linear.base import LinearSolution
+from mlo.look import Look
 from mlo.problem import Problem
 from mlo.solve import ProblemNode, settle, total_gradient
 from mlo.update import detach_state
-from mlo.vector import Params, clone, detach, norm
+from mlo.vector import Params, detach, norm
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Report:
         norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
         solves: The linear solve of each problem with an implicit response, in this step.
         steps: How many updates the solve of each problem made; fewer than declared if its tolerance stopped it.
-        gradients: Gradients of one problem's loss that the step took; second-order products by double backward are not
-            among them.
+        gradients: Gradients of one problem's loss that the step took; a finite difference takes two.
+        products: Second-order products that it took by double backward.
     """
 
     step: int
@@ -43,6 +45,7 @@ class Report:
     solves: dict[str, LinearSolution]
     steps: dict[str, int]
     gradients: int
+    products: int
 
 
 class Engine:
@@ -82,12 +85,12 @@ class Engine:
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
         self._adjoints: dict[str, Tensor] = {}
         self._unconverged: dict[tuple[str, str], int] = {}
-        self._feeds = {p.name: _Feed(p.name, p.batches) for p in graph.problems}
+        self._feeds = {p.name: Feed(p.name, p.batches) for p in graph.problems}
 
     @property
     def values(self) -> dict[str, Any]:
         """Copies of each problem's present value: a tensor, or a dict of tensors (of a module: its parameters)."""
-        return {p.name: p.kind.structure(clone(self._params[p.name])) for p in self.graph.problems}
+        return {p.name: p.kind.structure(self._params[p.name]) for p in self.graph.problems}
 
     def export(self, name: str) -> Any:
         """Return an independent copy of a problem's variable with its present value: for a module, a module."""
@@ -135,27 +138,29 @@ class Engine:
                 warnings.warn(message + seen, UnconvergedWarning, stacklevel=_levels_to_the_caller())
 
     def _step(self, tally: Tally) -> Report:
-        context = self._context(tally)
-        context, traces = settle(context, self.graph.solved_before(self._top.name))
+        context, look = self._context(tally), Look()
+        context, traces = settle(context, self.graph.solved_before(self._top.name), look)
         solved = total_gradient(context, self._top.name, (self._top.name,))
-        gradient = checked_gradient(context, self._top.name, solved)
+        gradient = watched_gradient(context, self._top.name, solved, look)
         top = self._moved(context, gradient)
-        responders = self._retrained(context, top[0]) if self.look_ahead else solved.traces
-        traces |= responders
+        traces |= self._retrained(context, top[0], look) if self.look_ahead else solved.traces
+        seen = {self._top.name: (solved.seen.loss, norm(gradient))} | _seen(traces)
+        losses, norms = _fetched(seen, tally, look)
         self._warn(tally)
         self._params[self._top.name], self._states[self._top.name] = top
         self._buffers[self._top.name] = solved.seen.buffers
         self._commit(traces)
         self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
-        top_loss, top_norm = {self._top.name: float(solved.seen.loss)}, {self._top.name: float(norm(gradient))}
-        return self._report(top_loss, top_norm, traces, solved.solutions, tally)
+        return self._report(losses, norms, traces, solved.solutions, tally)
 
     def _frozen_step(self, tally: Tally) -> Report:
-        context = self._context(tally, but=self._top.name)
-        _, traces = settle(context, (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name)))
+        context, look = self._context(tally, but=self._top.name), Look()
+        below = (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name))
+        _, traces = settle(context, below, look)
+        losses, norms = _fetched(_seen(traces), tally, look)
         self._warn(tally)
         self._commit(traces)
-        return self._report({}, {}, traces, {}, tally)
+        return self._report(losses, norms, traces, {}, tally)
 
     def _context(self, tally: Tally, *, but: str | None = None) -> Context:
         """Return the present state, with a batch for each problem; `but` one, which takes no part."""
@@ -170,9 +175,9 @@ class Engine:
         params, state = node.advance(context.values[node.name], gradient, context.states[node.name], others)
         return detach(params), detach_state(state)
 
-    def _retrained(self, context: Context, top: Params) -> dict[str, Trace]:
+    def _retrained(self, context: Context, top: Params, look: Look) -> dict[str, Trace]:
         """Solve the responding problems for real, from where they stood, at the new outer value."""
-        _, traces = settle(context.with_values({self._top.name: top}), self.graph.responders(self._top.name))
+        _, traces = settle(context.with_values({self._top.name: top}), self.graph.responders(self._top.name), look)
         return traces
 
     def _commit(self, traces: Mapping[str, Trace]) -> None:
@@ -190,33 +195,29 @@ class Engine:
         solutions: dict[str, LinearSolution],
         tally: Tally,
     ) -> Report:
-        for name, trace in traces.items():
-            if trace.losses and trace.gradient_norm is not None:
-                losses[name], norms[name] = float(trace.losses[-1]), float(trace.gradient_norm)
         steps = {name: trace.steps for name, trace in traces.items()}
-        return Report(self.step_count, losses, norms, solutions, steps, tally.gradients)
+        return Report(self.step_count, losses, norms, solutions, steps, tally.gradients, tally.products)
 
 
-class _Feed:
-    """An endless stream over a problem's batches: begins anew whenever they end."""
+def _seen(traces: Mapping[str, Trace]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the last loss and gradient norm of each solve that made a step."""
+    return {n: (t.losses[-1], t.gradient_norm) for n, t in traces.items() if t.losses and t.gradient_norm is not None}
 
-    def __init__(self, name: str, batches: Iterable[Any] | None) -> None:
-        self._name, self._batches = name, batches
-        self._iterator: Iterator[Any] | None = None
 
-    def draw(self) -> Any:
-        """Return the next batch."""
-        if self._batches is None:
-            return None
-        for fresh in (False, True):
-            if self._iterator is None or fresh:
-                self._iterator = iter(self._batches)
-            for batch in self._iterator:
-                return batch
-        if isinstance(self._batches, Iterator):
-            cure = "declare something that can be read again, such as a list or a DataLoader"
-            raise DataError(f"problem {self._name!r}: its batches are used up: {cure}")
-        raise DataError(f"problem {self._name!r}: its batches are empty")
+def _fetched(
+    seen: Mapping[str, tuple[Tensor, Tensor]], tally: Tally, look: Look
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return losses and norms by problem; the only place where a step without solvers waits for the device.
+
+    Raises:
+        DivergenceError: If a loss, an answer or the hypergradient is not finite.
+    """
+    tally.confide(look)
+    for pair in seen.values():
+        for value in pair:
+            look.number(value)
+    numbers = look.take()
+    return dict(zip(seen, numbers[::2], strict=True)), dict(zip(seen, numbers[1::2], strict=True))
 
 
 def _levels_to_the_caller() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ import torch
 from mlo.context import Context
 from mlo.errors import DataError, DivergenceError, GraphError, LossError, UnconvergedWarning
 from mlo.graph import ProblemGraph
-from mlo.hypergradient.run import check_finite
+from mlo.hypergradient.run import watch
+from mlo.look import Look
 from mlo.problem import Problem
 from mlo.rng import preserved
 from mlo.solve import Solved, settle, total_gradient
-from mlo.vector import Params, not_finite, zeros_like
+from mlo.vector import Params, finite, not_finite, zeros_like
 
 
 def hypergradient(
@@ -86,7 +86,9 @@ def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
 
 def prepared(graph: ProblemGraph, of: str, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
-    context, _ = settle(make_context(graph, values, batches), graph.solved_before(of))
+    look = Look()
+    context, _ = settle(make_context(graph, values, batches), graph.solved_before(of), look)
+    look.take()
     return context
 
 
@@ -151,11 +153,18 @@ def _place_kept(batches: Iterable[Any]) -> Iterator[None]:
 
 def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
     """Return the derivative of `of`, or raise naming what is not finite or not there."""
+    look = Look()
+    gradient = watched_gradient(context, of, solved, look)
+    context.tally.confide(look)
+    look.take()
+    return gradient
+
+
+def watched_gradient(context: Context, of: str, solved: Solved, look: Look) -> Params:
+    """Return the derivative of `of`, or raise naming what is not there; `look` will, for what is not finite."""
     for name, trace in solved.traces.items():
-        check_finite(name, trace)
-    loss = float(solved.seen.loss)
-    if not math.isfinite(loss):
-        raise DivergenceError(f"the loss of problem {of!r} is {loss}: check its batch and step sizes")
+        watch(name, trace, look)
+    look.flag(torch.isfinite(solved.seen.loss), lambda: _blame_loss(of, solved))
     found = solved.seen.parts.get(of)
     rules = [context.graph[name].response for name in solved.traces]
     if found is None and all(rule.transmits for rule in rules):
@@ -164,10 +173,18 @@ def checked_gradient(context: Context, of: str, solved: Solved) -> Params:
             cause += "; or partial=True leaves out the only way that leads there: leave it at False"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
+    look.flag(finite(gradient), lambda: _blame_gradient(of, gradient, solved))
+    return gradient
+
+
+def _blame_loss(of: str, solved: Solved) -> None:
+    raise DivergenceError(f"the loss of problem {of!r} is {float(solved.seen.loss)}: check its batch and step sizes")
+
+
+def _blame_gradient(of: str, gradient: Params, solved: Solved) -> None:
     culprit = not_finite(gradient)
     if culprit is not None:
         raise DivergenceError(_explain(of, culprit, list(solved.traces)))
-    return gradient
 
 
 def _explain(of: str, key: str, through: list[str]) -> str:

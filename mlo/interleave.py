@@ -21,9 +21,7 @@ log = logging.getLogger("mlo")
 Shared = Callable[[str], bool] | str
 
 
-def interleave(
-    learners: Sequence[Problem], *, rounds: int, proximal: Proximal, shared: Shared
-) -> list[Problem]:
+def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, shared: Shared) -> list[Problem]:
     """Return the stages of an interleaving, outermost (last) first.
 
     Stage l = 1 .. K*M trains learner ((l-1) mod K) + 1 in round ((l-1) div K) + 1, with weights of its own, held near
@@ -118,7 +116,7 @@ def _shared_names(learners: Sequence[Problem], shared: Shared) -> frozenset[str]
     """Return the names of the shared parameters, checked to be the same in all learners."""
     if not learners:
         raise GraphError("interleave: needs at least one learner")
-    found: list[Params] = []
+    found: list[dict[str, Tensor]] = []
     for learner in learners:
         _rule(learner)
         params = learner.kind.initial()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
-
-from mlo.vector import Params
 
 
 class BoundModule:
@@ -16,7 +14,7 @@ class BoundModule:
     Call it like the module. `params` maps parameter names to the current (perhaps virtual) tensors.
     """
 
-    def __init__(self, module: nn.Module, params: Params, buffers: Params) -> None:
+    def __init__(self, module: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         """Bind `module` to `params`; `buffers` are written to by layers such as BatchNorm."""
         self._module = module
         self.params = params

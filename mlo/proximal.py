@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from mlo.errors import ConfigError, GraphError, StabilityError
+from mlo.flat import Flat
 from mlo.update import Learned, State, UpdateRule
 from mlo.update.base import Recognize
 from mlo.vector import Params, Values
@@ -211,12 +213,16 @@ class ProximalUpdate(UpdateRule):
         count, inner = state
         half, inner = self.inner.apply(params, gradient, inner, others)
         c = self.proximal.strength(count, self.proximal.weight_from(self.owner, others))
-        previous = others[self.anchor]
-        moved = {
-            name: self._step(value, params[name], previous[name], c) if name in self.shared else value
-            for name, value in half.items()
-        }
-        return moved, (count + 1, inner)
+        ends = Flat.of(half)
+        starts, previous = Flat.of(params).arranged(ends.layout), Flat.of(others[self.anchor])
+        moved: list[list[Tensor]] = [[] for _ in ends.vectors]
+        for run in ends.layout.runs(previous.layout, self.shared):
+            piece = run.of(ends.vectors)
+            if run.other is not None:
+                piece = self._step(piece, run.of(starts.vectors), run.there(previous.vectors), c)
+            moved[run.vector].append(piece)
+        vectors = [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in moved]
+        return Flat(ends.layout, vectors=vectors), (count + 1, inner)
 
     def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float | Tensor) -> Tensor:
         if self.proximal.form == "explicit":
@@ -229,8 +235,9 @@ class ProximalUpdate(UpdateRule):
         So it is where the inner update, at rest, moves by step_size times the gradient: plain SGD does; SGD with
         momentum beta does if step_size is lr / (1 - beta); Adam does not, and `Implicit` is then an approximation.
         """
-        previous = others[self.anchor]
-        gaps: list[Any] = [((params[name] - previous[name]) ** 2).sum() for name in sorted(self.shared)]
+        own, previous = Flat.of(params), Flat.of(others[self.anchor])
+        runs = [run for run in own.layout.runs(previous.layout, self.shared) if run.other is not None]
+        gaps: list[Any] = [((run.of(own.vectors) - run.there(previous.vectors)) ** 2).sum() for run in runs]
         inner = self.inner.penalty(params, others)
         total: Tensor = self.proximal.weight_from(self.owner, others) * sum(gaps)
         return total if inner is None else total + inner

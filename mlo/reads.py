@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 from weakref import WeakSet
 
 from torch import Tensor
 
-from mlo.errors import ReadError
+from mlo.errors import LossError, ReadError
 from mlo.graph import ProblemGraph
 from mlo.problem import Problem
 from mlo.variable import SINGLE, declared
 from mlo.vector import Values
 
 _CHECKED: WeakSet[Problem] = WeakSet()
+_TWICE: WeakSet[Problem] = WeakSet()
 
 
 def is_checked(problem: Problem) -> bool:
@@ -72,19 +73,42 @@ def _check_outside(graph: ProblemGraph, problem: Problem, outside: list[Tensor])
         )
 
 
-def _leaves(loss: Tensor, present: Mapping[str, Mapping[str, Tensor]]) -> Iterator[Tensor]:
+def check_second_derivatives(problem: Problem, loss: Tensor, present: Values) -> None:
+    """Check, at the first call of a loss that is to be differentiated twice, that it is not compiled code.
+
+    Torch raises an error for some of its second derivatives, and takes others for zero without a word.
+
+    Raises:
+        LossError: If it is; the message names the problem.
+    """
+    if problem in _TWICE:
+        return
+    if any(type(node).__name__.startswith("CompiledFunction") for node in _nodes(loss, present)):
+        cure = "give the responses product=mlo.FiniteDifference(), or take torch.compile out of this loss"
+        what = f"the loss of problem {problem.name!r} runs compiled code, of which torch has no second derivatives"
+        raise LossError(f"{what}: {cure}")
+    _TWICE.add(problem)
+
+
+def _leaves(loss: Tensor, present: Values) -> Iterator[Tensor]:
     """Yield the tensors at which the graph of `loss` ends, without going back beyond what the loss was shown."""
+    if loss.is_leaf:
+        yield loss
+    for node in _nodes(loss, present):
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            yield leaf
+
+
+def _nodes(loss: Tensor, present: Values) -> Iterator[Any]:
+    """Yield the nodes of the graph of `loss`, without going back beyond what the loss was shown."""
     ends = {value.grad_fn for params in present.values() for value in params.values()}
     seen: set[Any] = {node for node in ends if node is not None}
     frontier: list[Any] = [loss.grad_fn]
-    if loss.is_leaf:
-        yield loss
     while frontier:
         node = frontier.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if isinstance(leaf, Tensor):
-            yield leaf
+        yield node
         frontier.extend(parent for parent, _ in node.next_functions)

@@ -6,7 +6,7 @@ down the levels, and neither has side effects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut, named_vjp
-from mlo.context import Context, call_loss, loss_gradient
-from mlo.errors import GraphError
+from mlo.context import Context, Writable, call_loss, loss_gradient
+from mlo.errors import GraphError, MLOError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
-from mlo.hypergradient.run import check_finite, run
+from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
+from mlo.look import Look
 from mlo.rng import RandomState, replayed
 from mlo.update import State
-from mlo.vector import Params, Values, add, clone, norm
+from mlo.vector import Params, Values, add, norm
 
 
 class ProblemNode(Node):
@@ -115,6 +116,14 @@ class ProblemNode(Node):
         """Return whether linear solutions are kept."""
         return self.context.adjoints is not None
 
+    def multiplied(self) -> None:
+        """Add one to the tally."""
+        self.context.tally.products += 1
+
+    def doubt(self, wrong: Tensor, explain: Callable[[], MLOError]) -> None:
+        """Add it to the tally."""
+        self.context.tally.doubts.append((wrong, explain))
+
     def note(self, solution: LinearSolution) -> None:
         """Keep the worst linear solve of this problem."""
         worst = self.context.tally.unconverged.get(self.name)
@@ -165,16 +174,18 @@ def solve(context: Context, name: str, *, differentiable: bool = False) -> tuple
     return node, node.problem.response.respond(node, differentiable=differentiable)
 
 
-def settle(context: Context, names: Sequence[str]) -> tuple[Context, dict[str, Trace]]:
+def settle(context: Context, names: Sequence[str], look: Look) -> tuple[Context, dict[str, Trace]]:
     """Run problems one after another, each seeing the answers before it; nothing of it is differentiated.
 
-    Raises:
-        DivergenceError: If a loss or an answer is not finite.
+    Args:
+        context: Where.
+        names: The problems.
+        look: Will raise `DivergenceError` if a loss or an answer is not finite.
     """
     traces: dict[str, Trace] = {}
     for name in names:
         traces[name] = run(ProblemNode(context, name))
-        check_finite(name, traces[name])
+        watch(name, traces[name], look)
         context = with_answer(context, name, traces[name])
     return context, traces
 
@@ -188,7 +199,7 @@ def objective(context: Context, name: str) -> Tensor:
         for responder in context.graph.inside(name):
             _, trace = solve(context, responder, differentiable=True)
             context = with_answer(context, responder, trace)
-        buffers = clone(context.buffers[name])
+        buffers = Writable(context.buffers[name])
         present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
         return call_loss(context, name, present, buffers)
 

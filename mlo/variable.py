@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mlo.errors import GraphError
+from mlo.flat import Flat
 from mlo.module import BoundModule
-from mlo.vector import Params, clone
+from mlo.vector import Params, apart, clone, named
 
 SINGLE = "value"
 """The name that the only tensor of a one-tensor variable has inside the library."""
@@ -31,8 +32,13 @@ class Variable(ABC):
         """Return copies of the trainable tensors."""
 
     @abstractmethod
-    def present(self, params: Params, buffers: Params) -> Any:
-        """Return what a loss sees: the same kind of thing as was declared."""
+    def present(self, params: Params, buffers: dict[str, Tensor]) -> Any:
+        """Return what a loss sees: the same kind of thing as was declared.
+
+        Args:
+            params: The values.
+            buffers: Copies for this call alone: a module may write to them, or put others in their places.
+        """
 
     @abstractmethod
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
@@ -40,7 +46,7 @@ class Variable(ABC):
 
     @abstractmethod
     def structure(self, params: Params) -> Any:
-        """Return `params` in the structure of the variable: a dict of tensors, or one tensor."""
+        """Return copies of `params` in the structure of the variable: a dict of tensors, or one tensor."""
 
     @abstractmethod
     def export(self, params: Params, buffers: Params) -> Any:
@@ -48,7 +54,7 @@ class Variable(ABC):
 
     def buffers(self) -> Params:
         """Return copies of the tensors that are state but not trained (none unless the variable is a module)."""
-        return {}
+        return Flat.of({})
 
 
 def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]) -> Params:
@@ -58,7 +64,7 @@ def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]
     if unknown or missing:
         cure = "give each tensor of its variable under its name there"
         raise GraphError(f"value of problem {owner!r}: unknown entries {unknown}, missing entries {missing}: {cure}")
-    result: Params = {}
+    result: dict[str, Tensor] = {}
     for name, at in example.items():
         given = value[name]
         if not isinstance(given, Tensor) or given.shape != at.shape or given.is_complex():
@@ -67,7 +73,7 @@ def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]
             shape = tuple(at.shape)
             raise GraphError(f"value of problem {where}: expected a real tensor of shape {shape}, got {found}")
         result[name] = given.detach().to(dtype=at.dtype, device=at.device, copy=True)
-    return result
+    return Flat.of(result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +86,23 @@ class DictVariable(Variable):
         """Return copies of the tensors."""
         return clone(self.content)
 
-    def present(self, params: Params, buffers: Params) -> Params:
-        """Return the dict itself."""
-        return params
+    def present(self, params: Params, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a dict of the tensors."""
+        return named(params)
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
         """Accept a dict with the same names and shapes."""
         if not isinstance(value, Mapping):
             raise GraphError(f"value of problem {owner!r}: expected a dict of tensors, got {type(value).__name__}")
-        return _matched(owner, value, self.content), {}
+        return _matched(owner, value, self.content), Flat.of({})
 
-    def structure(self, params: Params) -> Params:
-        """Return the dict itself."""
-        return params
+    def structure(self, params: Params) -> dict[str, Tensor]:
+        """Return a dict of copies."""
+        return apart(params)
 
-    def export(self, params: Params, buffers: Params) -> Params:
+    def export(self, params: Params, buffers: Params) -> dict[str, Tensor]:
         """Return copies."""
-        return clone(params)
+        return apart(params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,19 +113,19 @@ class TensorVariable(Variable):
 
     def initial(self) -> Params:
         """Return a copy of the tensor."""
-        return {SINGLE: self.content.detach().clone()}
+        return clone({SINGLE: self.content})
 
-    def present(self, params: Params, buffers: Params) -> Tensor:
+    def present(self, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """Return the tensor."""
         return params[SINGLE]
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
         """Accept a tensor of the same shape."""
-        return _matched(owner, {SINGLE: value}, {SINGLE: self.content}), {}
+        return _matched(owner, {SINGLE: value}, {SINGLE: self.content}), Flat.of({})
 
     def structure(self, params: Params) -> Tensor:
-        """Return the tensor."""
-        return params[SINGLE]
+        """Return a copy of the tensor."""
+        return params[SINGLE].detach().clone()
 
     def export(self, params: Params, buffers: Params) -> Tensor:
         """Return a copy."""
@@ -151,9 +157,9 @@ class ModuleVariable(Variable):
         """Return copies of the buffers."""
         return clone(self.start_buffers)
 
-    def present(self, params: Params, buffers: Params) -> BoundModule:
+    def present(self, params: Params, buffers: dict[str, Tensor]) -> BoundModule:
         """Return the module, callable with these weights."""
-        return BoundModule(self.module, params, buffers)
+        return BoundModule(self.module, named(params), buffers)
 
     def parse(self, owner: str, value: Any) -> tuple[Params, Params]:
         """Accept a module of the same shape, its state dict, or a dict of its parameters, with or without buffers.
@@ -169,9 +175,10 @@ class ModuleVariable(Variable):
         self._check_frozen(owner, held)
         given = {name: value[name] for name in buffers if name in value}
         rest = {name: value[name] for name in value if name not in given and name not in held}
-        return _matched(owner, rest, example), buffers | _matched(owner, given, {name: buffers[name] for name in given})
+        held_buffers = {**buffers, **_matched(owner, given, {name: buffers[name] for name in given})}
+        return _matched(owner, rest, example), Flat.of(held_buffers)
 
-    def _not_trained(self) -> Params:
+    def _not_trained(self) -> dict[str, Tensor]:
         """Return all named tensors but the variable's: frozen ones, buffers, and further names of shared tensors."""
         module, trained = self.module, self.initial()
         named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
@@ -186,9 +193,9 @@ class ModuleVariable(Variable):
                 where = f"value of problem {owner!r}: the frozen entry {name!r}"
                 raise GraphError(f"{where} is another one than declared: {cure}")
 
-    def structure(self, params: Params) -> Params:
-        """Return the dict of parameters."""
-        return params
+    def structure(self, params: Params) -> dict[str, Tensor]:
+        """Return a dict of copies of the parameters."""
+        return apart(params)
 
     def export(self, params: Params, buffers: Params) -> nn.Module:
         """Return a copy of the module that holds these values."""
@@ -232,7 +239,7 @@ def as_variable(owner: str, content: Any) -> Variable:
     return variable
 
 
-def declared(variable: Any) -> tuple[Params, list[Tensor]]:
+def declared(variable: Any) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Return the tensors that a user declared, by name, and those of a module that are constants."""
     if isinstance(variable, nn.Module):
         named = dict(variable.named_parameters())

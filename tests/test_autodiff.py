@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mlo.autodiff import cut, cut_tensor, named_vjp, vjp
+from mlo.flat import Flat
 
 
 def leaf(*entries):
@@ -65,7 +66,7 @@ def test_vjp_keeps_the_graph_only_when_asked():
 
 def test_groups_are_filled_with_zeros_or_left_out():
     used, unused, other = leaf(1.0, 2.0), leaf(3.0), leaf(4.0)
-    groups = {"mine": {"used": used, "unused": unused}, "other": {"value": other}}
+    groups = {"mine": Flat.of({"used": used, "unused": unused}), "other": Flat.of({"value": other})}
     found = named_vjp([(used**2).sum()], groups, [torch.ones((), dtype=torch.float64)])
     assert set(found) == {"mine"}
     assert torch.equal(found["mine"]["used"], torch.tensor([2.0, 4.0], dtype=torch.float64))

@@ -62,7 +62,7 @@ def test_everything_is_copied(net):
 
 def test_a_bound_module_computes_with_its_own_tensors(net):
     kind = as_variable("w", net)
-    params, buffers, x = kind.initial(), kind.buffers(), torch.randn(4, 3, dtype=torch.float64)
+    params, buffers, x = kind.initial(), dict(kind.buffers()), torch.randn(4, 3, dtype=torch.float64)
     bound = kind.present({name: 2 * value for name, value in params.items()}, buffers)
     expected = copy.deepcopy(net)
     with torch.no_grad():

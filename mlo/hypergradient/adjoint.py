@@ -23,12 +23,14 @@ class AdjointSolve:
         solver: How.
         strict: Whether a solve that did not converge is an error; else it is noted for a warning.
         trace: The solve of the problem itself: to blame, if it is what was not finite.
+        exact: Whether products are taken by double backward, and counted so.
     """
 
     node: Node
     solver: AbstractLinearSolver
     strict: bool
     trace: Trace
+    exact: bool = True
 
     def __call__(self, matvec: Matvec, cotangent: Tensor, *, start: Tensor | None = None) -> LinearSolution:
         """Solve, from `start` if it is given.
@@ -37,12 +39,21 @@ class AdjointSolve:
             DivergenceError: If there is no solution to speak of.
             UnconvergedError: If the solve did not converge and `strict` is set.
         """
-        solution = self.solver.solve(matvec, cotangent, start=start)
+        solution = self.solver.solve(self._counted(matvec) if self.exact else matvec, cotangent, start=start)
+        if self.exact:
+            self.node.multiplied()  # the one that follows, with the adjoint
         if failed(solution):
             check_finite(self.node.name, self.trace)
             raise DivergenceError(_explain(self.node.name, cotangent, solution))
         check_converged(self.node, solution, strict=self.strict)
         return solution
+
+    def _counted(self, matvec: Matvec) -> Matvec:
+        def product(v: Tensor) -> Tensor:
+            self.node.multiplied()
+            return matvec(v)
+
+        return product
 
 
 def check_converged(node: Node, solution: LinearSolution, *, strict: bool) -> None:

@@ -11,12 +11,13 @@ The second is all that a hypergradient needs of a problem, whatever the rule and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from mlo.errors import MLOError
 from mlo.linear.base import LinearSolution
 from mlo.update import State
 from mlo.vector import Params, Values
@@ -145,6 +146,14 @@ class Node(ABC):
     @abstractmethod
     def remembers(self) -> bool:
         """Return whether an engine remembers that solution from step to step."""
+
+    @abstractmethod
+    def multiplied(self) -> None:
+        """Count one second-order product by double backward."""
+
+    @abstractmethod
+    def doubt(self, wrong: Tensor, explain: Callable[[], MLOError]) -> None:
+        """Raise what `explain` returns at the end of the gradient if `wrong` is true, without looking at it now."""
 
     @abstractmethod
     def note(self, solution: LinearSolution) -> None:

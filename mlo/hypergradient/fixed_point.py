@@ -16,7 +16,7 @@ from mlo.hypergradient.system import System
 from mlo.linear.base import AbstractLinearSolver
 from mlo.linear.gmres import GMRES
 from mlo.update import split_state
-from mlo.vector import Params, Values, ravel
+from mlo.vector import Params, Values, mapped, ravel, zeros_like
 
 _STATE = "state/"
 
@@ -72,9 +72,18 @@ class _Rest(System):
             return []
         with torch.enable_grad():
             x = cut(self._end.params, differentiable=False)
-            g = cut({name: torch.ones_like(value) for name, value in x.items()}, differentiable=False)
+            g = cut(mapped(torch.ones_like, x), differentiable=False)
             _, state = node.advance(x, g, self._end.state, others)
         return [place for place, value in enumerate(split_state(state)[0]) if value.requires_grad]
+
+    def variable(self, y: Tensor) -> Params:
+        return _variable(super().variable(y))
+
+    def unknown_at(self, answer: Params) -> Tensor:
+        return ravel({**self.unknown, **answer})
+
+    def widened(self, cotangent: Params) -> Tensor:
+        return ravel({**zeros_like(self.unknown), **cotangent})
 
     def evaluate(self, unknown: Params, others: Values) -> Tensor:
         params, values = _variable(unknown), list(self._values)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import vjp
+from mlo.flat import Flat
 from mlo.hypergradient.base import Point, Trace
 from mlo.hypergradient.marks import Mark, check_again, walk
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
@@ -19,13 +20,13 @@ from mlo.hypergradient.second_order import Exact
 from mlo.hypergradient.step import GRADIENT, OWN, STATE, Step, record_step
 from mlo.rng import replayed
 from mlo.update import split_state
-from mlo.vector import Params, Values, tensors, zeros_like
+from mlo.vector import Params, Values, tensors
 
 log = logging.getLogger("mlo")
 
 MANY = 100
 Direction = list[Tensor | None]
-"""One tensor for each tensor of a value, None for zero."""
+"""One tensor for each vector of a value, or for each tensor of a state; None for zero."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Start(AbstractTape):
             with replayed(mark.random):
                 for index in range(mark.steps):
                     point = _pushed(self.course, point, wanted, tangents, mark if index == 0 else None)
-        return _weighed(tangents, self.course.others, tensors(cotangent))
+        return _weighed(tangents, self.course.others, Flat.of(cotangent).vectors)
 
 
 @dataclass(eq=False)
@@ -82,10 +83,11 @@ class _Tangent:
 
     def seed(self, params: Params) -> Direction:
         """Return the direction of the entry itself, in the problem whose value is `params`."""
-        at = params[self.key]
-        unit = at.new_zeros(at.numel())
-        unit[self.index] = 1.0
-        return [unit.view(at.shape) if key == self.key else None for key in params]
+        flat = Flat.of(params)
+        which, start = flat.layout.starts[self.key]
+        unit = torch.zeros_like(flat.vectors[which])
+        unit[start + self.index] = 1.0
+        return [unit if place == which else None for place in range(len(flat.vectors))]
 
 
 def _tangents(name: str, params: Params) -> Iterator[_Tangent]:
@@ -104,7 +106,7 @@ def _pushed(
     if mark is not None:
         check_again(node.name, mark, linearization.seen.loss)
     gradient, update = _gradient_map(step, node.name, wanted), _update_map(step)
-    count = len(step.params)
+    count = len(Flat.of(step.params).vectors)
     for tangent in tangents:
         seed = {tangent.name: tangent.seed(others[tangent.name])}
         moved = gradient({node.name: tangent.own, **seed})
@@ -121,7 +123,7 @@ class _Map:
     that a hypergradient goes through has them, which cannot be said of forward-mode rules.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], transposed: Mapping[str, Params]) -> None:
+    def __init__(self, outputs: Sequence[Tensor], transposed: Mapping[str, Sequence[Tensor]]) -> None:
         """Take the dummies u and J^T u by name of the input."""
         self._outputs, self._transposed = outputs, transposed
 
@@ -130,7 +132,7 @@ class _Map:
         rows, weights = list[Tensor](), list[Tensor]()
         for name, direction in directions.items():
             if name in self._transposed and direction:
-                for row, weight in zip(tensors(self._transposed[name]), direction, strict=True):
+                for row, weight in zip(self._transposed[name], direction, strict=True):
                     if weight is not None:
                         rows.append(row)
                         weights.append(weight)
@@ -139,16 +141,18 @@ class _Map:
 
 def _gradient_map(step: Step, name: str, wanted: Sequence[str]) -> _Map:
     dummy = _dummies(step.linearization.gradient)
-    return _Map(tensors(dummy), step.linearization.product(dummy, (name, *wanted)))
+    found = step.linearization.product(dummy, (name, *wanted))
+    return _Map(dummy.vectors, {name: Flat.of(value).vectors for name, value in found.items()})
 
 
 def _update_map(step: Step) -> _Map:
     dummy = _dummies(step.params)
     state = [torch.zeros_like(value).requires_grad_() for value in split_state(step.state)[0]]
     own, read = step.pull(dummy, state, differentiable=True)
-    found = {_leaf(name): value for name, value in own.items()}
-    found |= {_other(name): value for name, value in read.items()}
-    return _Map([*tensors(dummy), *state], found)
+    # A state has no vectors: each of its tensors is for itself.
+    found = {_leaf(k): tensors(value) if k == STATE else Flat.of(value).vectors for k, value in own.items()}
+    found |= {_other(name): Flat.of(value).vectors for name, value in read.items()}
+    return _Map([*dummy.vectors, *state], found)
 
 
 def _leaf(name: str) -> str:
@@ -159,20 +163,23 @@ def _other(name: str) -> str:
     return f"other {name}"
 
 
-def _dummies(params: Params) -> Params:
-    return {name: value.requires_grad_() for name, value in zeros_like(params).items()}
+def _dummies(params: Params) -> Flat:
+    flat = Flat.of(params)
+    return Flat(flat.layout, vectors=[torch.zeros_like(vector).requires_grad_() for vector in flat.vectors])
 
 
 def _weighed(tangents: Sequence[_Tangent], others: Values, cotangent: Sequence[Tensor]) -> dict[str, Params]:
     """Return <cotangent, tangent> in the place of each tangent's scalar; what nothing depends on is left out."""
-    flat: dict[str, Params] = {}
+    parts: dict[str, Flat] = {}
     for tangent in tangents:
         pairs = [(c, t) for c, t in zip(cotangent, tangent.own, strict=False) if t is not None]
         if pairs:
-            params = others[tangent.name]
-            part = flat.setdefault(tangent.name, {key: at.new_zeros(at.numel()) for key, at in params.items()})
-            part[tangent.key][tangent.index] = sum((c * t).sum() for c, t in pairs)
-    return {name: {key: part[key].view(at.shape) for key, at in others[name].items()} for name, part in flat.items()}
+            read = Flat.of(others[tangent.name])
+            zero = [torch.zeros_like(vector, requires_grad=False) for vector in read.vectors]
+            part = parts.setdefault(tangent.name, Flat(read.layout, vectors=zero))
+            which, start = read.layout.starts[tangent.key]
+            part.vectors[which][start + tangent.index] = sum((c * t).sum() for c, t in pairs)
+    return dict(parts)
 
 
 @cache

@@ -76,7 +76,8 @@ class Implicit(AbstractRootResponse):
             product = local.product(unravel(v, at), (name,))
             return ravel(filled(product.get(name), at))
 
-        solution = self.solve(node, trace)(matvec, ravel(cotangent), start=self.start(node))
+        solve = replace(self.solve(node, trace), exact=False)
+        solution = solve(matvec, ravel(cotangent), start=self.start(node))
         return Pullback(local.product(scaled(-1.0, unravel(solution.value, at)), wanted), solution)
 
 

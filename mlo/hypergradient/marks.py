@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from mlo.errors import LossError
+from mlo.flat import Flat
 from mlo.hypergradient.base import Point
 from mlo.hypergradient.memory import Course, Log
 from mlo.hypergradient.run import advance, own_gradient
 from mlo.rng import RandomState, replayed
 from mlo.update import split_state
-from mlo.vector import detach, tensors
+from mlo.vector import detach
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ def _same(left: Point, right: Point) -> bool:
     A step with a graph and one without need not: some derivatives of torch (SiLU, group normalization) have a formula
     for each, and answers inside may respond by differences in the one and exactly in the other.
     """
-    pairs = [*zip(tensors(left.params), tensors(right.params), strict=True)]
+    pairs = [*zip(Flat.of(left.params).vectors, Flat.of(right.params).vectors, strict=True)]
     pairs += zip(split_state(left.state)[0], split_state(right.state)[0], strict=True)
     return all(torch.equal(one, other) for one, other in pairs)
 

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from mlo.hypergradient.adjoint import AdjointSolve
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.rest import check_rest
 from mlo.hypergradient.root import attach_root, root_vjp
-from mlo.hypergradient.run import run
+from mlo.hypergradient.run import run, second_derivative
 from mlo.hypergradient.system import System
 from mlo.linear.base import AbstractLinearSolver, check_solver
-from mlo.vector import Params, Values, ravel, unravel
+from mlo.vector import Params, Values, ravel
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,19 @@ class AbstractRootResponse(AbstractResponse):
         if not differentiable:
             return replace(trace, record=system)
         root = attach_root(system.residual, self.solve(node, trace), ravel(system.unknown), system.inputs)
-        y = unravel(root, system.unknown)
-        return replace(trace, answer={name: y[name] for name in trace.answer}, record=system)
+        return replace(trace, answer=system.variable(root), record=system)
 
     def pullback(
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
         """Solve for the adjoint, then take one product."""
         system: System = trace.record
-        y, c = ravel({**system.unknown, **trace.answer}), ravel(cotangent)
-        c = torch.cat([c, c.new_zeros(y.numel() - c.numel())])
+        y, c = system.unknown_at(trace.answer), system.widened(cotangent)
         solve, start = self.solve(node, trace), self.start(node)
-        parts, solution = root_vjp(
-            system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
-        )
+        with second_derivative(node.name):
+            parts, solution = root_vjp(
+                system.residual, solve, y, system.inputs, c, start=start, differentiable=differentiable
+            )
         return Pullback(system.named(parts, wanted), solution)
 
     def solve(self, node: Node, trace: Trace) -> AdjointSolve:

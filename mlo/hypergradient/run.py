@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from mlo.errors import DivergenceError, LossError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
+from mlo.look import Look, stacked
 from mlo.update import detach_state
-from mlo.vector import Params, Values, constants, detach, norm, not_finite, zeros_like
+from mlo.vector import Params, Values, constants, detach, finite, norm, not_finite, zeros_like
 
 
 def run(node: Node, most: int | None = None) -> Trace:
@@ -36,6 +39,14 @@ def run(node: Node, most: int | None = None) -> Trace:
         steps += 1
     size = None if gradient is None else norm(gradient)
     return Trace(point.params, point, tuple(losses), size, steps, slope=slope)
+
+
+def watch(name: str, trace: Trace, look: Look) -> None:
+    """Let `look` raise `DivergenceError` if the solve of problem `name` met or ended in something not finite."""
+    well = finite(trace.answer)
+    if trace.losses:
+        well = well & torch.isfinite(stacked(trace.losses)).all().to(well.device)
+    look.flag(well, lambda: check_finite(name, trace))
 
 
 def check_finite(name: str, trace: Trace) -> None:
@@ -68,6 +79,17 @@ def own_gradient(seen: Evaluation, node: Node) -> Params:
         cause = "look for a name mixed up, or for .detach(), .item() or torch.no_grad() in it"
         raise LossError(f"the loss of problem {node.name!r} does not depend on {node.name!r}: {cause}")
     return found
+
+
+@contextmanager
+def second_derivative(name: str) -> Iterator[None]:
+    """Say where a second derivative was taken, and what does without, if torch raises: for compiled code it does."""
+    try:
+        yield
+    except RuntimeError as error:
+        cure = "give its response product=mlo.FiniteDifference(), which takes first derivatives alone"
+        error.add_note(f"raised by a second derivative of the loss of problem {name!r}: {cure}")
+        raise
 
 
 def filled(part: Params | None, at: Params) -> Params:

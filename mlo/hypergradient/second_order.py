@@ -16,13 +16,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from mlo.autodiff import cut, named_vjp
 from mlo.checks import check_positive
 from mlo.errors import ConfigError
+from mlo.flat import Flat
 from mlo.hypergradient.base import Evaluation, Node, Point
-from mlo.hypergradient.run import filled, own_gradient
+from mlo.hypergradient.run import filled, own_gradient, second_derivative
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, axpy, norm, precision, tensors, unit, zeros_like
+from mlo.vector import Params, Values, axpy, mapped, norm, precision, unit
 
 
 class Linearization(ABC):
@@ -71,16 +75,19 @@ class AbstractProduct(ABC):
 
 @dataclass(frozen=True, eq=False)
 class _ExactLinearization(Linearization):
+    node: Node
     seen: Evaluation
     gradient: Params
-    leaves: dict[str, Params]
+    leaves: dict[str, Flat]
     differentiable: bool
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        self.node.multiplied()
         leaves = {name: self.leaves[name] for name in wanted if name in self.leaves}
-        cotangents = [v[name] for name in self.gradient]
-        outputs = tensors(self.gradient)
-        return named_vjp(outputs, leaves, cotangents, differentiable=self.differentiable, retain=True)
+        gradient = Flat.of(self.gradient)
+        cotangents = Flat.of(v).in_roots_of(gradient)
+        with second_derivative(self.node.name):
+            return named_vjp(gradient.roots, leaves, cotangents, differentiable=self.differentiable, retain=True)
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,12 @@ class Exact(AbstractProduct):
         if split is not None:  # the number is the total gradient's, the derivatives are those of the partial one
             seen = split[0]
             total = own_gradient(seen, node)
-            gradient = {name: value + (total[name] - value.detach()) for name, value in gradient.items()}
-        return _ExactLinearization(seen, gradient, {node.name: own, **leaves}, differentiable)
+            gradient = mapped(lambda value, number: value + (number - value.detach()), gradient, total)
+        return _ExactLinearization(node, seen, gradient, {node.name: own, **leaves}, differentiable)
 
 
 def gaps(
-    plus: Mapping[str, Params], minus: Mapping[str, Params], known: Values, scale: float
+    plus: Mapping[str, Params], minus: Mapping[str, Params], known: Values, scale: float | Tensor
 ) -> dict[str, Params]:
     """Return scale * (plus - minus) for each name in either; a name that is absent from one has value zero there.
 
@@ -131,11 +138,15 @@ def gaps(
         known: A value of the space of each name.
         scale: The factor.
     """
-    result = {}
+    result: dict[str, Params] = {}
     for name in dict.fromkeys((*plus, *minus)):
         up, down = filled(plus.get(name), known[name]), filled(minus.get(name), known[name])
-        result[name] = {key: (up[key] - down[key]) * scale for key in up}
+        result[name] = mapped(lambda one, other: (one - other) * _like(scale, one), up, down)
     return result
+
+
+def _like(scale: float | Tensor, value: Tensor) -> float | Tensor:
+    return scale.to(value) if isinstance(scale, Tensor) else scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,29 +173,30 @@ class _DifferenceLinearization(Linearization):
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         direction, size = unit(v)
         known = {**self.others, self.node.name: self.point.params}
-        if size == 0.0:  # zeros, not nothing: a name that is absent counts as one that the answer does not depend on
-            return {name: zeros_like(known[name]) for name in wanted}
         shift = self._shift
         plus, minus = self._gradients(direction, shift, wanted), self._gradients(direction, -shift, wanted)
         return gaps(plus, minus, known, size / (2 * shift))
 
     # The same for every product.
     @cached_property
-    def _shift(self) -> float:
-        size = float(norm(self.point.params))
+    def _shift(self) -> Tensor:
+        size = norm(self.point.params)
         if self.epsilon is not None:
-            least = 8 * precision([self.point.params]) * size
-            if self.epsilon < least:
-                raise ConfigError(
-                    f"problem {self.node.name!r}: FiniteDifference(epsilon={self.epsilon:g}) is lost in rounding, as "
-                    f"its variable has norm {size:.3g}: take at least {least:.1e}, or leave epsilon out"
-                )
-            return self.epsilon
+            self.node.doubt(size > self.epsilon / (8 * precision([self.point.params])), self._lost)
+            return torch.full_like(size, self.epsilon)
         eps = precision([self.point.params, *self.others.values()])
         noise = eps ** ((2 / 3) ** self.node.differences)
-        return float(noise ** (1 / 3)) * max(1.0, size)
+        return float(noise ** (1 / 3)) * size.clamp(min=1.0)
 
-    def _gradients(self, direction: Params, shift: float, wanted: Sequence[str]) -> dict[str, Params]:
+    def _lost(self) -> ConfigError:
+        size = float(norm(self.point.params))
+        least = 8 * precision([self.point.params]) * size
+        return ConfigError(
+            f"problem {self.node.name!r}: FiniteDifference(epsilon={self.epsilon:g}) is lost in rounding, as "
+            f"its variable has norm {size:.3g}: take at least {least:.1e}, or leave epsilon out"
+        )
+
+    def _gradients(self, direction: Params, shift: Tensor, wanted: Sequence[str]) -> dict[str, Params]:
         at = replace(self.point, params=axpy(shift, direction, self.point.params))
         with replayed(self.random):
             return self.node.gradient(at, self.others, wanted, stationary=self.stationary).parts

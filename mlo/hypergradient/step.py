@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut, cut_tensor, named_vjp
+from mlo.flat import Flat
 from mlo.hypergradient.base import Node, Point
 from mlo.hypergradient.run import filled
 from mlo.hypergradient.second_order import Linearization
@@ -23,8 +24,8 @@ class Step:
     """One recorded update (x', s') = U(x, g, s, z): the points it starts from, and where it ended."""
 
     linearization: Linearization
-    leaves: dict[str, Params]
-    others: dict[str, Params]
+    leaves: dict[str, Flat]
+    others: dict[str, Flat]
     params: Params
     state: State
 
@@ -34,13 +35,17 @@ class Step:
         return Point(detach(self.params), detach_state(self.state), self.linearization.seen.buffers)
 
     def pull(
-        self, cotangent: Params, state_cotangent: list[Tensor] | None, *, differentiable: bool
+        self, cotangent: Params, state_cotangent: list[Tensor] | None, *, differentiable: bool, first: bool = False
     ) -> tuple[dict[str, Params], dict[str, Params]]:
-        """Return the cotangents on (x, g, s), and those on what the update itself reads."""
-        outputs = [*tensors(self.params), *split_state(self.state)[0]]
+        """Return the cotangents on (x, g, s), and those on what the update itself reads.
+
+        The `first` step of a solve starts from constants: there, g alone.
+        """
+        params = Flat.of(self.params)
+        outputs = [*params.roots, *split_state(self.state)[0]]
         ends = state_cotangent if state_cotangent is not None else []
-        given = [cotangent[name] for name in self.params] + ends
-        inputs = {("leaf", name): value for name, value in self.leaves.items()}
+        given = Flat.of(cotangent).in_roots_of(params) + ends
+        inputs = {("leaf", name): value for name, value in self.leaves.items() if name == GRADIENT or not first}
         inputs |= {("other", name): value for name, value in self.others.items()}
         found = named_vjp(outputs[: len(given)], inputs, given, differentiable=differentiable, retain=True)
         own = {name: value for (kind, name), value in found.items() if kind == "leaf"}
@@ -58,9 +63,9 @@ def record_step(
     read = {name: cut(others[name], differentiable=differentiable) for name in node.update_reads}
     with torch.enable_grad():
         params, new_state = node.advance(own, gradient, rebuild(state), {**others, **read})
-    leaves = {OWN: own, GRADIENT: gradient}
+    leaves: dict[str, Flat] = {OWN: own, GRADIENT: gradient}
     if state:
-        leaves[STATE] = {str(index): value for index, value in enumerate(state)}
+        leaves[STATE] = Flat.of({str(index): value for index, value in enumerate(state)})
     return Step(linearization, leaves, read, params, new_state)
 
 
@@ -81,7 +86,7 @@ class Sweep:
     def back(self, step: Step, *, first: bool) -> None:
         """Go back over one step; what the `first` of the solve starts from is a constant."""
         cotangent = filled(self._own, step.params)
-        back, direct = step.pull(cotangent, self._state, differentiable=self._differentiable)
+        back, direct = step.pull(cotangent, self._state, differentiable=self._differentiable, first=first)
         names = self._wanted if first else (*self._wanted, self._name)
         product: dict[str, Params] = {}
         if GRADIENT in back and names:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mlo.flat import Flat
 from mlo.hypergradient.base import Node
 from mlo.rng import RandomState, replayed
-from mlo.vector import Params, Values, unravel, zeros_like
+from mlo.vector import Params, Values, ravel, unravel
 
 
 class System(ABC):
@@ -26,25 +27,37 @@ class System(ABC):
         self.node, self.unknown, self.others = node, unknown, others
         # Every evaluation of r sees the same dropout masks: otherwise it is another function each time.
         self.random = RandomState.capture()
-        self.inputs: tuple[Tensor, ...] = tuple(value for params in others.values() for value in params.values())
+        self._flat = {name: Flat.of(params) for name, params in others.items()}
+        self.inputs: tuple[Tensor, ...] = tuple(value for flat in self._flat.values() for value in flat.roots)
 
     @abstractmethod
     def evaluate(self, unknown: Params, others: Values) -> Tensor:
         """Return r as a vector, differentiable in everything."""
 
+    def variable(self, y: Tensor) -> Params:
+        """Return that part of an unknown vector which is the variable."""
+        return unravel(y, self.unknown)
+
+    def unknown_at(self, answer: Params) -> Tensor:
+        """Return y where the variable is `answer`."""
+        return ravel(answer)
+
+    def widened(self, cotangent: Params) -> Tensor:
+        """Return a cotangent on the variable as one on y."""
+        return ravel(cotangent)
+
     def residual(self, y: Tensor, *inputs: Tensor) -> Tensor:
         """Return r(y, z)."""
         remaining = iter(inputs)
-        others = {name: {key: next(remaining) for key in params} for name, params in self.others.items()}
+        others = {name: flat.like_roots([next(remaining) for _ in flat.roots]) for name, flat in self._flat.items()}
         with replayed(self.random):
             return self.evaluate(unravel(y, self.unknown), others)
 
     def named(self, parts: Sequence[Tensor | None], wanted: Sequence[str]) -> dict[str, Params]:
         """Group the cotangents on `inputs` by problem."""
-        remaining, result = iter(parts), {}
-        for name, params in self.others.items():
-            found = {key: next(remaining) for key in params}
-            if name in wanted and any(value is not None for value in found.values()):
-                zero = zeros_like(params)
-                result[name] = {key: zero[key] if value is None else value for key, value in found.items()}
+        remaining, result = iter(parts), dict[str, Params]()
+        for name, flat in self._flat.items():
+            found = [next(remaining) for _ in flat.roots]
+            if name in wanted and any(value is not None for value in found):
+                result[name] = flat.filled(found)
         return result

@@ -61,7 +61,8 @@ def failed(solution: LinearSolution) -> bool:
 
     A residual of NaN was not measured, which is no failure.
     """
-    stuck = not solution.converged and not bool(solution.value.any())
+    # At 0 the residual is 1, so that there is nothing to look at below.
+    stuck = not solution.converged and not solution.residual < 1.0 and not bool(solution.value.any())
     return stuck or solution.residual >= DIVERGED
 
 

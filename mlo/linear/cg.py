@@ -47,26 +47,29 @@ class CG(AbstractUnitSolver):
         eps = torch.finfo(b.dtype).eps
         x, r, p = torch.zeros_like(b), b, b
         rr = torch.dot(r, r)
-        best, least = x, 1.0
+        best, least = (x, 0.0), 1.0
+        size = 0.0
         residual, peak, curvature, steepest, steps = 1.0, 1.0, math.inf, 0.0, 0
         while steps < self.max_steps and residual > tol:
             ap = matvec(p)
             steps += 1
-            pap, pp = torch.stack([torch.dot(p, ap), torch.dot(p, p)]).tolist()  # one look at the device
+            bent = torch.dot(p, ap)
+            step = rr / bent
+            after, left = x + step * p, r - step * ap
+            new_rr, length = torch.dot(left, left), torch.linalg.vector_norm(after)
+            # One look at the device for all that is to be decided.
+            pap, pp, square, length = torch.stack([bent, torch.dot(p, p), new_rr, length]).tolist()
             curvature, steepest = min(curvature, pap / pp), max(steepest, abs(pap / pp))
             if not abs(pap) > max(4 * eps * steepest, torch.finfo(b.dtype).tiny) * pp:
                 break
-            step = rr / pap
-            r = r - step * ap
-            new_rr = torch.dot(r, r)
-            if not math.isfinite(float(new_rr)):
+            if not math.isfinite(square):
                 break
-            x, residual = x + step * p, math.sqrt(float(new_rr))
+            x, r, size, residual = after, left, length, math.sqrt(square)
             peak = max(peak, residual)
             if residual < least:
-                best, least = x, residual
+                best, least = (x, size), residual
             p, rr = r + (new_rr / rr) * p, new_rr
         if not curvature > 4 * eps * steepest:
-            x, residual = best, least
-        residual = known_residual(residual, x, steepest, peak)
+            (x, size), residual = best, least
+        residual = known_residual(residual, size, steepest, eps, peak)
         return LinearSolution(x, residual, steps, residual <= tol, curvature)

@@ -75,7 +75,7 @@ class GMRES(AbstractUnitSolver):
             rest, residual = residual * space.combine(left), residual * shrunk
             if space.broken or residual > (1 - STAGNATION) * before:
                 break
-        residual = known_residual(residual, x, steepest)
+        residual = known_residual(residual, float(torch.linalg.vector_norm(x)), steepest, torch.finfo(b.dtype).eps)
         return LinearSolution(x, residual, steps, residual <= tol, math.nan if curvature == math.inf else curvature)
 
 

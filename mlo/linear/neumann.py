@@ -69,7 +69,7 @@ class Neumann(AbstractUnitSolver):
         else:
             state = _Sum(torch.zeros_like(b), b, self.step_size)
         state = _continued(state, matvec, self.max_steps, tol, adapts=self.step_size is None)
-        residual = known_residual(state.residual, state.x, state.steepest)
+        residual = known_residual(state.residual, state.size, state.steepest, torch.finfo(b.dtype).eps)
         # What is left is the next term but for s, so one more term is free. It makes things better where the series
         # converges: an own step size is trusted in this unless the curvature denies it, an estimate is not.
         trusted = self.step_size is not None and state.curvature > 0
@@ -105,11 +105,12 @@ class Neumann(AbstractUnitSolver):
 
 @dataclass(frozen=True)
 class _Sum:
-    """A sum x of terms, rest = b - A x (which is the next term, but for the step size), and what was met."""
+    """A sum x of terms and its norm, rest = b - A x (the next term, but for the step size), and what was met."""
 
     x: Tensor
     rest: Tensor
     step: float
+    size: float = 0.0
     residual: float = 1.0
     curvature: float = math.inf
     steepest: float = 0.0
@@ -128,14 +129,15 @@ def _next(state: _Sum, product: Tensor, *, adapts: bool) -> _Sum:
     """Return the sum with one more term, given the product of A with what is left."""
     size = safe_norm(product)
     step, rest = state.step, state.rest - state.step * product
+    x = state.x + step * state.rest
     along = torch.dot(state.rest / state.residual, product / size)
-    # One look at the device.
-    cosine, length, residual = torch.stack([along, size, torch.linalg.vector_norm(rest)]).tolist()
+    seen = [along, size, torch.linalg.vector_norm(rest), torch.linalg.vector_norm(x)]
+    cosine, length, residual, reach = torch.stack(seen).tolist()  # one look at the device
     slope = length / state.residual
     if adapts and not residual <= state.residual:
         step = cosine / slope  # r.A r / |A r|^2
-        rest = state.rest - step * product
-        residual = float(torch.linalg.vector_norm(rest))
+        rest, x = state.rest - step * product, state.x + step * state.rest
+        residual, reach = torch.stack([torch.linalg.vector_norm(rest), torch.linalg.vector_norm(x)]).tolist()
     curvature = 0.0 if slope == 0 else cosine * slope
     met = replace(
         state,
@@ -147,4 +149,4 @@ def _next(state: _Sum, product: Tensor, *, adapts: bool) -> _Sum:
         return replace(met, stopped=True)
     if not residual < DIVERGED:
         return replace(met, residual=math.inf, stopped=True)
-    return replace(met, x=state.x + step * state.rest, rest=rest, step=step, residual=residual)
+    return replace(met, x=x, size=reach, rest=rest, step=step, residual=residual)

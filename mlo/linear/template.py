@@ -42,7 +42,7 @@ class AbstractUnitSolver(AbstractLinearSolver):
                 finite, or if A x0 is.
         """
         largest = b.abs().max() if b.numel() else b.new_zeros(())
-        size = float(largest)
+        size = float(largest)  # one look at the device
         if size == 0.0:
             return LinearSolution(torch.zeros_like(b), 0.0, iterations=0, converged=True, curvature=math.nan)
         if not math.isfinite(size):
@@ -81,16 +81,17 @@ def attainable(tol: float, b: Tensor) -> float:
     return max(tol, 32.0 * torch.finfo(b.dtype).eps)
 
 
-def known_residual(residual: float, x: Tensor, steepest: float, peak: float = 1.0) -> float:
+def known_residual(residual: float, size: float, steepest: float, eps: float, peak: float = 1.0) -> float:
     """Return the residual of a recursion, but no less than what rounding leaves of it.
 
     Args:
         residual: |A x - b| as the recursion has it, for |b| = 1.
-        x: Where it ended.
+        size: The norm of where it ended.
         steepest: The largest |A p| / |p| that was met.
+        eps: Of the dtype.
         peak: The largest residual on the way.
     """
-    rounding = torch.finfo(x.dtype).eps * max(peak, steepest * float(torch.linalg.vector_norm(x)))
+    rounding = eps * max(peak, steepest * size)
     return max(residual, rounding) if math.isfinite(rounding) else residual
 
 

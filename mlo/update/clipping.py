@@ -12,7 +12,7 @@ from torchopt.base import GradientTransformation
 
 from mlo.errors import ConfigError
 from mlo.update.base import Recognize, State, UpdateRule
-from mlo.vector import Params, Values, dot, scaled
+from mlo.vector import Params, Values, dot, mapped, scaled
 
 
 def clip_norm(max_norm: float) -> GradientTransformation:
@@ -100,7 +100,7 @@ class Clipped(UpdateRule):
         """Clip, then make the update."""
         limit = self.max_value
         if limit is not None:
-            gradient = {name: value.clamp(-limit, limit) for name, value in gradient.items()}  # type: ignore[arg-type]
+            gradient = mapped(lambda value: value.clamp(-limit, limit), gradient)
         if self.max_norm is not None:
             gradient = scaled(_factor(gradient, self.max_norm), gradient)
         return self._rule.apply(params, gradient, state, others)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mlo.errors import GraphError
+from mlo.flat import Flat
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
+from mlo.update.grouped import Grouped
 from mlo.update.modes import Stepping
 from mlo.update.recipe import Recipe, Settings, Slots, is_kept, packed
 from mlo.update.scalar import closed, has_derivative
 from mlo.update.schedule import Schedule
-from mlo.vector import Params, Values
+from mlo.vector import Params, Values, detach
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,40 +40,56 @@ class OptimizerUpdate(UpdateRule):
     owner: str
     recipe: Recipe
     schedule: Schedule | None = None
+    _shapes: Grouped | None = field(default=None, init=False, repr=False)
 
     def init(self, params: Params) -> State:
         """Return the state that the user's optimizer holds; for a parameter without one, what torch starts from."""
         settings = self._settings(0)
-        tensors = {name: value.detach() for name, value in params.items()}
-        gradient = {name: value.detach() for name, value in params.items()}  # only shapes and types are looked at
-        optimizer = self._optimizer(tensors, gradient, self.recipe.state, settings, recording=False)
+        shown = self._shape(params).shown(detach(params))
+        tensors = {name: value.detach() for name, value in shown.items()}
+        gradient = {name: value.detach() for name, value in shown.items()}  # only shapes and types are looked at
+        held = self._shape(params).packed(self.recipe.state) or {}
+        optimizer = self._optimizer(params, tensors, gradient, held, settings, recording=False)
         _start(optimizer)
         copied = {name: _cloned(optimizer.state[value]) for name, value in tensors.items()}
-        return (0, {name: packed(slots, params[name]) for name, slots in copied.items()})
+        return (0, {name: packed(slots, shown[name]) for name, slots in copied.items()})
 
     def apply(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Make one step."""
         count, slots = state
         settings = self._settings(count)
         recording = torch.is_grad_enabled()
-        tensors = {name: value.clone() for name, value in params.items()}
-        optimizer = self._optimizer(tensors, gradient, slots, settings, recording=recording)
+        shape = self._shape(params)
+        shown = shape.shown(params)
+        tensors = {name: value.clone() for name, value in shown.items()}
+        optimizer = self._optimizer(params, tensors, shape.shown(gradient), slots, settings, recording=recording)
         with Stepping():
             optimizer.step()
         for value in tensors.values():
             value.grad = None  # what is returned keeps no gradient alive
         if not self.recipe.differentiable:
             self._check_pure(optimizer, settings)
-        moved = {name: packed(optimizer.state.get(value, {}), params[name]) for name, value in tensors.items()}
-        return tensors, (count + 1, moved)
+        moved = {name: packed(optimizer.state.get(value, {}), shown[name]) for name, value in tensors.items()}
+        return shape.taken(tensors), (count + 1, moved)
+
+    def _shape(self, params: Params) -> Grouped:
+        """Return what the optimizer is shown: whole vectors, if it is known to move each entry alike."""
+        layout = Flat.of(params).layout
+        if self._shapes is None or self._shapes.layout != layout:
+            names = self.recipe.names
+            shape = Grouped(layout, names, whole=self.recipe.differentiable)
+            unclear = shape.packed(self.recipe.state) is None
+            object.__setattr__(self, "_shapes", Grouped(layout, names, whole=False) if unclear else shape)
+        return cast(Grouped, self._shapes)
 
     def _settings(self, count: int) -> Sequence[Settings]:
         return self.recipe.settings if self.schedule is None else self.schedule.at(count)
 
     def _optimizer(
         self,
-        tensors: Params,
-        gradient: Params,
+        params: Params,
+        tensors: dict[str, Tensor],
+        gradient: dict[str, Tensor],
         slots: Mapping[str, Slots],
         settings: Sequence[Settings],
         *,
@@ -85,7 +104,7 @@ class OptimizerUpdate(UpdateRule):
         plain = {"differentiable": loop, "fused": False, "capturable": False} | ({"foreach": False} if loop else {})
         groups = [
             {key: closed(plain.get(key, value)) for key, value in own.items()} | {"params": [tensors[n] for n in names]}
-            for names, own in zip(recipe.names, settings, strict=True)
+            for names, own in zip(self._shape(params).names, settings, strict=True)
         ]
         defaults = {key: closed(value) for key, value in recipe.defaults.items()} | {"differentiable": recording}
         state: defaultdict[Tensor, Slots] = defaultdict(dict)

@@ -18,7 +18,6 @@ from mlo.update.recipe import taken_apart
 from mlo.update.schedule import Schedule
 from mlo.update.transformation import TorchOptUpdate, with_scalars
 from mlo.variable import declared
-from mlo.vector import Params
 
 _HINT = (
     "a torchopt transformation such as torchopt.adam(1e-3), a torch.optim optimizer or scheduler of its variable, a "
@@ -48,13 +47,13 @@ def as_update(owner: str, update: Any, variable: Any = None, *, learned: bool = 
         tensors, frozen = declared(variable)
         return _optimizer_update(owner, update, tensors, frozen)
     if callable(update) and (not isinstance(update, type) or issubclass(update, Optimizer)):
-        tensors = cut(declared(variable)[0], differentiable=False)
+        tensors = cut(declared(variable)[0], differentiable=False).pieces
         return _optimizer_update(owner, _made(owner, update, tensors), tensors, [], learned=learned)
     raise GraphError(f"problem {owner!r}: update must be {_HINT}; got {_kind(update)}")
 
 
 def _optimizer_update(
-    owner: str, given: Any, tensors: Params, frozen: list[Tensor], *, learned: bool = False
+    owner: str, given: Any, tensors: dict[str, Tensor], frozen: list[Tensor], *, learned: bool = False
 ) -> UpdateRule:
     if not isinstance(given, LRScheduler):
         return OptimizerUpdate(owner, taken_apart(owner, given, tensors, frozen, learned=learned))
@@ -64,7 +63,7 @@ def _optimizer_update(
     return OptimizerUpdate(owner, taken_apart(owner, given.optimizer, tensors, frozen), Schedule(owner, given))
 
 
-def _made(owner: str, factory: Any, tensors: Params) -> Any:
+def _made(owner: str, factory: Any, tensors: dict[str, Tensor]) -> Any:
     """Let a factory make an optimizer of tensors that nobody else has."""
     try:
         made = factory(list(tensors.values()))

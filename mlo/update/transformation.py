@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 import torchopt
+from torch import Tensor
 from torchopt.base import GradientTransformation
 
+from mlo.flat import Flat
 from mlo.update.base import WEIGHT_DECAY, State, UpdateRule
 from mlo.update.scalar import closed, has_derivative
 from mlo.vector import Params, Values, zeros_like
@@ -32,14 +35,15 @@ class TorchOptUpdate(UpdateRule):
             return
         if _TRACE in self.ingredients():
             with torch.no_grad():
-                state = self.transformation.init(params)
-                self.transformation.update(zeros_like(params), state, params=params, inplace=False)
+                tree, zero = self._tree(params), self._tree(zeros_like(params))
+                state = self.transformation.init(tree)
+                self.transformation.update(zero, state, params=tree, inplace=False)
         self._settled.append(True)
 
     def init(self, params: Params) -> State:
         """Return the transformation's state."""
         self.settle(params)
-        return self.transformation.init(params)
+        return self.transformation.init(self._tree(params))
 
     def ingredients(self) -> set[str]:
         """Return the names of torchopt's factories that made the transformation, and of a weight decay in it."""
@@ -56,12 +60,31 @@ class TorchOptUpdate(UpdateRule):
     def apply(self, params: Params, gradient: Params, state: State, others: Values) -> tuple[Params, State]:
         """Return (params + transformed gradient, new state)."""
         self.settle(params)
-        updates, state = self.transformation.update(gradient, state, params=params, inplace=False)
-        moved: Params = torchopt.apply_updates(params, updates, inplace=False)
-        return moved, state
+        flat = Flat.of(params)
+        tree, slope = self._tree(flat), self._tree(Flat.of(gradient).arranged(flat.layout))
+        updates, state = self.transformation.update(slope, state, params=tree, inplace=False)
+        moved: dict[str, Tensor] = torchopt.apply_updates(tree, updates, inplace=False)
+        if self._alike:
+            return Flat(flat.layout, vectors=list(moved.values())), state
+        return Flat(flat.layout, pieces=moved), state
+
+    @cached_property
+    def _alike(self) -> bool:
+        """Whether each entry is moved alike, wherever it lies, so that a variable can be moved as one vector."""
+        return _acts_alike(tuple(self.transformation), set())
+
+    def _tree(self, params: Params) -> dict[str, Tensor]:
+        """Return what the transformation is shown: whole vectors, if it does the same to each entry."""
+        flat = Flat.of(params)
+        return {str(index): v for index, v in enumerate(flat.vectors)} if self._alike else dict(flat.pieces)
 
 
 _TRACE = "_trace"
+# What is known to act on each entry alone, or through a norm over all; a mask is not among them, nor anybody's own.
+_ALIKE = {"ChainedGradientTransformation", "chain_flat", "tree_map_flat", "tree_map_flat_", "with_flattened_tree"}
+_ALIKE |= {"_add_decayed_weights", "_flip_sign_and_add_weight_decay", "_adagrad_lr_schedule", _TRACE, "nan_to_num"}
+_ALIKE |= {"clip_grad_norm", "clip_norm"}
+_NUMBERS = {"step_size_fn", "lr"}  # schedules: functions of the number of updates
 _ACCELERATED = "torchopt's accelerated Adam does not load its kernels with current torch: leave out use_accelerated_op"
 _NOT_DIFFERENTIABLE = {
     "clip_grad_norm": "torchopt's clip_grad_norm treats the norm as a constant: use mlo.clip_norm(max_norm)",
@@ -95,6 +118,22 @@ def _functions(function: Any, seen: set[int]) -> Iterator[Any]:
         yield function
         for _, cell in _held(function):
             yield from _functions(cell.cell_contents, seen)
+
+
+def _acts_alike(function: Any, seen: set[int]) -> bool:
+    """Tell whether a transformation, and every one in its closure, is among those known."""
+    if id(function) in seen:
+        return True
+    seen.add(id(function))
+    if isinstance(function, tuple | list):
+        return all(_acts_alike(part, seen) for part in function)
+    if not callable(function):
+        return True
+    name, home = getattr(function, "__qualname__", "").split(".")[0], getattr(function, "__module__", "") or ""
+    known = name in _ALIKE or name.startswith("_scale")
+    if not known or not home.startswith(("torchopt.", "mlo.")):
+        return False
+    return all(cell in _NUMBERS or _acts_alike(held.cell_contents, seen) for cell, held in _held(function))
 
 
 def _held(function: Any) -> Iterator[tuple[str, Any]]:

@@ -154,7 +154,7 @@ def test_an_engine_learns_a_step_size_and_carries_the_state_on():
     engine = mlo.Engine(problems)
     reports = list(engine.run(3))
     assert reports[-1].losses["h"] < reports[0].losses["h"]
-    count = engine._states["x"][1][1]["value"]["step"]
+    count = next(iter(engine._states["x"][1][1].values()))["step"]
     assert count == 3 * STEPS
     assert not engine.values["x"].requires_grad
 

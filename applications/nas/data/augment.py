@@ -79,15 +79,21 @@ def crop_and_flip(pixels: Tensor, augment: Augment, generator: torch.Generator) 
     Returns:
         Images of the same shape, dtype and device.
     """
-    count, _, height, width = pixels.shape
+    if not augment.padding and not augment.flip:
+        return pixels
+    count, channels, height, width = pixels.shape
+    rows, columns = (torch.arange(extent, device=pixels.device).expand(count, -1) for extent in (height, width))
     if augment.padding:
-        offsets = torch.randint(2 * augment.padding + 1, (2, count), generator=generator).to(pixels.device)
-        windows = pad(pixels, [augment.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        pixels = windows[torch.arange(count, device=pixels.device), :, offsets[0], offsets[1]]
+        offsets = torch.randint(2 * augment.padding + 1, (2, count, 1), generator=generator).to(pixels.device)
+        rows, columns = rows + offsets[0], columns + offsets[1]
+        pixels = pad(pixels, [augment.padding] * 4)
     if augment.flip:
-        mirrored = (torch.rand(count, generator=generator) < augment.flip).to(pixels.device)
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-    return pixels
+        mirrored = (torch.rand(count, 1, generator=generator) < augment.flip).to(pixels.device)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    # One gather moves every pixel once, straight to where crop and flip bring it.
+    places = rows[:, :, None] * pixels.shape[3] + columns[:, None, :]
+    moved = pixels.flatten(2).gather(2, places.view(count, 1, -1).expand(-1, channels, -1))
+    return moved.view(count, channels, height, width)
 
 
 def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -107,7 +113,7 @@ def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     rows = _band(torch.randint(height, (count,), generator=generator), height, side)
     columns = _band(torch.randint(width, (count,), generator=generator), width, side)
     square = (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
-    return images.masked_fill(square.to(images.device), 0.0)
+    return torch.where(square.to(images.device), 0.0, images)
 
 
 def _band(center: Tensor, extent: int, side: int) -> Tensor:

@@ -144,7 +144,7 @@ class Batches(AbstractBatches):
             pixels = crop_and_flip(pixels, self._augment, generator)
             labels = crop_and_flip(labels, self._augment, twin) if self._dense else labels
         images = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
-        images = images.sub(self._mean).div_(self._std)
+        images.sub_(self._mean).div_(self._std)  # in place: indexing made the batch a copy of the images
         if self._augment is not None and self._augment.cutout:
             images = cut_out(images, self._augment.cutout, generator)
         return images, labels.float() if labels.is_floating_point() else labels

@@ -1,0 +1,48 @@
+"""One look at the device for everything that is to be known of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Look:
+    """Numbers and flags on a device, fetched together: a look makes the host wait until the device has caught up."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._numbers: list[Tensor] = []
+        self._flags: list[tuple[Tensor, Callable[[], None]]] = []
+
+    def number(self, value: Tensor) -> None:
+        """Add a number, a tensor of no dimensions."""
+        self._numbers.append(value.detach())
+
+    def flag(self, well: Tensor, blame: Callable[[], None]) -> None:
+        """Add a flag, a boolean tensor of no dimensions; `blame` raises an error, or not, if it turns out false."""
+        self._flags.append((well, blame))
+
+    def take(self) -> list[float]:
+        """Return the numbers in the order in which they came.
+
+        Raises:
+            MLOError: What the first flag that is false raises.
+        """
+        flags = [flag for flag, _ in self._flags]
+        if not flags and not self._numbers:
+            return []
+        found: list[float] = stacked([*flags, *self._numbers]).tolist()
+        for (_, blame), well in zip(self._flags, found, strict=False):
+            if not well:
+                blame()
+        return found[len(flags) :]
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Stack numbers that may be of several types and on several devices."""
+    kind = parts[0].dtype
+    for part in parts[1:]:
+        kind = torch.promote_types(kind, part.dtype)
+    return torch.stack([part.to(dtype=kind, device=parts[0].device) for part in parts])
