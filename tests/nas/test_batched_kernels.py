@@ -51,14 +51,16 @@ def test_derivatives_under_function_transforms() -> None:
         torch.testing.assert_close(found, torch.func.grad(energy)(weight, image), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_normed_convolution(training: bool) -> None:
+def test_normed_convolution(training: bool, scaled: bool) -> None:
     torch.manual_seed(0)
-    inputs = [draw(3, 6, 4, 5), draw(6, 2, 1, 1)]
+    x, weight, scale = draw(3, 6, 4, 5), draw(6, 2, 1, 1), draw(6) if scaled else None
+    inputs = [one for one in (x, weight, scale) if one is not None]
     remembered = [[torch.full((6,), 0.5, dtype=torch.float64) for _ in range(2)] for _ in range(2)]
     outs = [
-        normed(*inputs, *remembered[0], training=training),
-        batch_norm(conv2d(*inputs, groups=3), *remembered[1], None, None, training, 0.1, 1e-5),
+        normed(x, weight, scale, *remembered[0], training=training),
+        batch_norm(conv2d(x, weight, groups=3), *remembered[1], scale, None, training, 0.1, 1e-5),
     ]
     seed, along = draw(*outs[0].shape), [draw(*one.shape).detach() for one in inputs]
     first = [grad(out, inputs, seed, create_graph=True) for out in outs]

@@ -15,12 +15,13 @@ MOMENTUM, EPSILON = 0.1, 1e-5  # those of torch.nn.BatchNorm2d
 _aten = torch.ops.aten
 
 
-def normed(x: Tensor, weight: Tensor, mean: Tensor, var: Tensor, *, training: bool) -> Tensor:
-    """Map channels by a matrix for each group of them, and normalize each channel of the result.
+def normed(x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: Tensor, *, training: bool) -> Tensor:
+    """Map channels by a matrix for each group of them, normalize each channel of the result, and scale it.
 
     Args:
         x: (B, groups * C, H, W).
         weight: (groups * C, C, 1, 1).
+        scale: (groups * C,), or None for 1.
         mean: Remembered means, (groups * C,); moved in training.
         var: Remembered variances, likewise.
         training: Whether to normalize by the batch.
@@ -29,9 +30,9 @@ def normed(x: Tensor, weight: Tensor, mean: Tensor, var: Tensor, *, training: bo
         (B, groups * C, H, W).
     """
     if training:
-        out: Tensor = _Normed.apply(x, weight, mean, var)[0]  # type: ignore[no-untyped-call]
+        out: Tensor = _Normed.apply(x, weight, scale, mean, var)[0]  # type: ignore[no-untyped-call]
         return out
-    return batch_norm(_mapped(x, weight), mean, var, None, None, False, MOMENTUM, EPSILON)
+    return batch_norm(_mapped(x, weight), mean, var, scale, None, False, MOMENTUM, EPSILON)
 
 
 class _Normed(torch.autograd.Function):
@@ -42,33 +43,36 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     @remembered
-    def forward(x: Tensor, weight: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(
-            _mapped(x, weight), None, None, mean, var, True, MOMENTUM, EPSILON
+            _mapped(x, weight), scale, None, mean, var, True, MOMENTUM, EPSILON
         )
         return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, weight, _, _ = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, scale, _, _ = inputs
         _, mean, inverse = output
         ctx.mark_non_differentiable(mean, inverse)
         ctx.set_materialize_grads(False)  # no zeros for those two
-        ctx.save_for_backward(x, weight, mean, inverse)
+        ctx.save_for_backward(x, weight, scale, mean, inverse)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         # Both derivatives below are differentiable again, so that this serves every order.
-        x, weight, mean, inverse = ctx.saved_tensors
-        needs_x, needs_weight, *_ = ctx.needs_input_grad
-        inner, _, _ = _aten.native_batch_norm_backward(
-            grads[0], _mapped(x, weight), None, None, None, mean, inverse, True, EPSILON, [True, False, False]
+        x, weight, scale, mean, inverse = ctx.saved_tensors
+        needs_x, needs_weight, needs_scale, *_ = ctx.needs_input_grad
+        mask = [True, needs_scale, False]
+        inner, to_scale, _ = _aten.native_batch_norm_backward(
+            grads[0], _mapped(x, weight), scale, None, None, mean, inverse, True, EPSILON, mask
         )
         zero, one, groups = (0, 0), (1, 1), x.shape[1] // weight.shape[1]
         to_x, to_weight, _ = _aten.convolution_backward(
             inner, x, weight, None, one, zero, one, False, zero, groups, [needs_x, needs_weight, False]
         )
-        return to_x, to_weight, None, None
+        return to_x, to_weight, to_scale if needs_scale else None, None, None
 
 
 def _mapped(x: Tensor, weight: Tensor) -> Tensor:
