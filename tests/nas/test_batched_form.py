@@ -157,6 +157,14 @@ def test_several_tables_at_once() -> None:
         torch.testing.assert_close(found, net(x, one))
 
 
+def test_odd_feature_maps() -> None:
+    """They are refused in the words of the plain form."""
+    plain, _, _, tables = problem(2, 8)
+    for net in (plain, BatchedSupernet(plain)):
+        with pytest.raises(ConfigError, match="feature map of 7x7: a reduction needs an even"):
+            net(torch.randn(2, 3, 7, 7), softmax_tables(tables))
+
+
 # ---------------------------------------------------------------- conversion
 
 

@@ -13,6 +13,7 @@ from applications.nas.networks.batched.images import as_image, as_plane, repeat
 from applications.nas.networks.batched.kernels import Form
 from applications.nas.networks.batched.layout import KERNELS, MAX, MEAN, POINT, VAR, Block, depth
 from applications.nas.networks.batched.normed import EPSILON, MOMENTUM, normed
+from applications.nas.space.operations import check_even
 
 
 class Pieces:
@@ -116,6 +117,7 @@ def convolved(inputs: Inputs, block: Block, pieces: Pieces, scale: Tensor) -> Te
 
 def reduced(inputs: Inputs, block: Block, pieces: Pieces, scale: Tensor) -> Tensor:
     """Return skips of stride 2, normalized and scaled: half of an edge's channels from each of two grids of pixels."""
+    check_even(inputs.images[0])
     parts: list[Tensor] = []
     for place, count in enumerate(block.counts):
         if count:
