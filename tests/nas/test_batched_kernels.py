@@ -53,15 +53,14 @@ def test_derivatives_under_function_transforms() -> None:
 
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_normed_convolution(scaled: bool, training: bool) -> None:
+def test_normed_convolution(training: bool, scaled: bool) -> None:
     torch.manual_seed(0)
     x, weight, scale = draw(3, 6, 4, 5), draw(6, 2, 1, 1), draw(6) if scaled else None
-    inputs = [x, weight, *([scale] if scale is not None else [])]
+    inputs = [one for one in (x, weight, scale) if one is not None]
     remembered = [[torch.full((6,), 0.5, dtype=torch.float64) for _ in range(2)] for _ in range(2)]
-    mapped = conv2d(x, weight, groups=3)
     outs = [
         normed(x, weight, scale, *remembered[0], training=training),
-        batch_norm(mapped, *remembered[1], scale, None, training, 0.1, 1e-5),
+        batch_norm(conv2d(x, weight, groups=3), *remembered[1], scale, None, training, 0.1, 1e-5),
     ]
     seed, along = draw(*outs[0].shape), [draw(*one.shape).detach() for one in inputs]
     first = [grad(out, inputs, seed, create_graph=True) for out in outs]

@@ -132,7 +132,8 @@ def test_the_cost_is_what_the_search_reports(
 
 def test_multiply_adds(multiply_adds: Callable[[nn.Module, Callable[[], object]], int]) -> None:
     """Against a count by hooks on the layers of a real network."""
-    settings = replace(SMALL, formulation=MultiTask()).resolved()
+    network = replace(SMALL.supernet, form="plain")  # whose convolutions are layers
+    settings = replace(SMALL, formulation=MultiTask(), supernet=network).resolved()
     prepared = prepare(begin(settings, chosen_tasks(settings)), 0, settings.supernet.space)
     tables = Darts().relax(Darts().initial(prepared.space, torch.Generator()), Progress(0, 0, 1))
     found = make_plan(settings).stages[0].tasks

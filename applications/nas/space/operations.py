@@ -110,16 +110,21 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
-        height, width = x.shape[2:]
-        if height % 2 or width % 2:
-            raise ConfigError(
-                f"feature map of {height}x{width}: a reduction needs an even height and width; "
-                "use larger images or fewer reduction cells"
-            )
+        check_even(x)
         x = torch.relu(x)
         halves = [self.even(x), self.odd(x[:, :, 1:, 1:])]
         out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
+
+
+def check_even(x: Tensor) -> None:
+    """Raise `ConfigError` unless a feature map (B, C, H, W) can be halved without losing pixels."""
+    height, width = x.shape[2:]
+    if height % 2 or width % 2:
+        raise ConfigError(
+            f"feature map of {height}x{width}: a reduction needs an even height and width; "
+            "use larger images or fewer reduction cells"
+        )
 
 
 def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:

@@ -11,14 +11,11 @@ from torch.nn.functional import max_pool2d
 
 from applications.nas.methods.pdarts import DroppedSkip
 from applications.nas.networks.batched.blocks import Inputs, Pieces, convolved, pooled, reduced
-from applications.nas.networks.batched.images import as_image, as_plane, repeat, separate
+from applications.nas.networks.batched.images import as_image, as_plane, edges_of, repeat
 from applications.nas.networks.batched.layout import COUNT, KERNELS, MEAN, SKIP, STATISTICS, VAR, Block, Layout, Wave
-from applications.nas.networks.batched.mixing import Mixing, seen
+from applications.nas.networks.batched.mixing import Column, Mixing
 from applications.nas.space.cell import CellSpace, SearchCell
 from applications.nas.space.mixed import MixedOperation, PartialMixedOperation, total
-
-Planes = dict[int, list[Tensor]]
-"""What has arrived at each node, by its number."""
 
 
 class BatchedCell(nn.Module):
@@ -61,15 +58,19 @@ class BatchedCell(nn.Module):
         scales = self._mixing.scales(table, [block for wave in waves for block in wave.blocks if self._is_own(block)])
         states = [self.older(older), self.newer(newer)]
         masks = self._masks(states[1], waves[0].stride)
-        mixed, passing = Planes(), Planes()
+        mixed: Tensor | None = None
+        passing: Tensor | None = None
         for wave in waves:
             images = [states[source] for source in wave.sources]
             inputs = Inputs([image[:, : self._width] for image in images] if self._portion > 1 else images)
-            self._own(wave, inputs, pieces, scales, mixed)
-            self._shared(wave, inputs, pieces, table, masks, mixed)
+            mixed = self._own(wave, inputs, pieces, scales, mixed)
+            mixed = self._shared(wave, inputs, pieces, table, masks, mixed)
             if self._portion > 1:
-                self._pass_by(wave, images, edges, passing)
-            states.append(self._state(wave, inputs, mixed, passing))
+                passing = self._pass_by(wave, images, edges, passing)
+            # At the first node of the wave everything has arrived; what has at the others is carried on.
+            first, mixed = _first(mixed)
+            aside, passing = _first(passing)
+            states.append(self._state(first, aside, wave, inputs))
         return torch.cat(states[2:], dim=1)
 
     def _pieces(self) -> Pieces:
@@ -89,7 +90,9 @@ class BatchedCell(nn.Module):
         """Tell whether a block is computed for each edge; pools are, where edges normalize by what each remembers."""
         return not block.shared or (not self.training and block.name != SKIP)
 
-    def _own(self, wave: Wave, inputs: Inputs, pieces: Pieces, scales: Mapping[Block, Tensor], mixed: Planes) -> None:
+    def _own(
+        self, wave: Wave, inputs: Inputs, pieces: Pieces, scales: Mapping[Block, Tensor], carried: Tensor | None
+    ) -> Tensor | None:
         """Add what is computed for each edge; blocks on the same edges are summed first."""
         sums: dict[tuple[int, ...], list[Tensor]] = {}
         for block in filter(self._is_own, wave.blocks):
@@ -101,42 +104,41 @@ class BatchedCell(nn.Module):
                 pools = repeat([pooled(image, block) for image in inputs.images], block.counts)
                 found = pieces.normalize(pools, block, scales[block])
             sums.setdefault(block.rows, []).append(found)
-        for rows, terms in sums.items():
-            for row, plane in zip(rows, separate(total(terms), len(rows)), strict=True):
-                mixed.setdefault(self.layout.rows[row][0], []).append(plane)
+        if not sums:
+            return carried
+        # One copy of all planes: to add up planes that lie apart would be slow, forward and backward.
+        planes = torch.stack([plane for rows, terms in sums.items() for plane in edges_of(total(terms), len(rows))])
+        matrix = self._mixing.sums(wave, [row for rows in sums for row in rows], planes)
+        return _added(carried, matrix, planes)
 
     def _shared(
-        self, wave: Wave, inputs: Inputs, pieces: Pieces, table: Tensor, masks: Mapping[int, Tensor], mixed: Planes
-    ) -> None:
-        """Add what all edges from a source share: its normalized pools, and the source itself."""
-        blocks: list[Block] = []
-        for block in wave.blocks:
-            if block.name == SKIP and block.stride == 1 and masks:
-                self._drop(block, wave, inputs, table, masks, mixed)
-            elif not self._is_own(block):
-                blocks.append(block)
-        if not blocks:
-            return
-        normalized = {block: pieces.pools(inputs.images, block) for block in blocks if block.name != SKIP}
-        planes = torch.stack([as_plane(normalized.get(block, inputs.images)[place]) for block, place in seen(blocks)])
-        sums = self._mixing.matrix(table, wave, blocks) @ planes.flatten(1)
-        for node, plane in zip(wave.nodes, sums.view(-1, *planes.shape[1:]).unbind(), strict=True):
-            mixed.setdefault(node, []).append(plane)
-
-    def _drop(
         self,
-        block: Block,
         wave: Wave,
         inputs: Inputs,
+        pieces: Pieces,
         table: Tensor,
         masks: Mapping[int, Tensor],
-        mixed: Planes,
-    ) -> None:
-        """Add skip connections of which each has a dropout of its own."""
-        for row, weight in zip(block.rows, self._mixing.single(table, block), strict=True):
-            node, source = self.layout.rows[row]
-            image = inputs.images[wave.sources.index(source)]
-            mixed.setdefault(node, []).append(as_plane(image) * (weight * masks[row]))
+        carried: Tensor | None,
+    ) -> Tensor | None:
+        """Add what all edges from a source share: its normalized pools, and the source itself, unless it is dropped."""
+        planes: list[Tensor] = []
+        columns: list[Column] = []
+        for block in wave.blocks:
+            if self._is_own(block):
+                continue
+            if block.name == SKIP and masks:
+                for row in block.rows:
+                    place = wave.sources.index(self.layout.rows[row][1])
+                    planes.append(as_plane(inputs.images[place]) * masks[row])
+                    columns.append(Column(block, place, row))
+                continue
+            images = inputs.images if block.name == SKIP else pieces.pools(inputs.images, block)
+            held = [place for place, count in enumerate(block.counts) if count]
+            planes += [as_plane(images[place]) for place in held]
+            columns += [Column(block, place) for place in held]
+        if not columns:
+            return carried
+        return _added(carried, self._mixing.matrix(table, wave, columns), torch.stack(planes))
 
     def _masks(self, like: Tensor, stride: int) -> dict[int, Tensor]:
         """Draw the masks of all dropped skips in the order of rows, as the plain cell does; empty if none is active."""
@@ -148,26 +150,37 @@ class BatchedCell(nn.Module):
         ones = like.new_ones((batch, self._width, -(-height // stride), -(-width // stride)))
         return {row: as_plane(skip(ones)).contiguous() for row, skip in active.items()}
 
-    def _pass_by(self, wave: Wave, images: Sequence[Tensor], edges: Tensor, passing: Planes) -> None:
+    def _pass_by(self, wave: Wave, images: Sequence[Tensor], edges: Tensor, carried: Tensor | None) -> Tensor:
         """Add the channels that pass by the operations, times the weights of edges."""
         kept = [image[:, self._width :] for image in images]
         kept = [max_pool2d(image, 2, 2) for image in kept] if wave.stride == 2 else kept
-        planes = torch.stack([as_plane(image) for image in kept])
-        sums = self._mixing.edges(edges, wave) @ planes.flatten(1)
-        for node, plane in zip(wave.nodes, sums.view(-1, *planes.shape[1:]).unbind(), strict=True):
-            passing.setdefault(node, []).append(plane)
+        return _added(carried, self._mixing.edges(edges, wave), torch.stack([as_plane(image) for image in kept]))
 
-    def _state(self, wave: Wave, inputs: Inputs, mixed: Planes, passing: Planes) -> Tensor:
-        """Return the first node of a wave, at which everything has arrived."""
-        node = wave.nodes[0]
-        if node not in mixed:  # nothing but "none"
-            zeros = torch.zeros_like(inputs.images[0][:, :, :: wave.stride, :: wave.stride])
-            mixed[node] = [as_plane(zeros)]
-        state = total(mixed.pop(node))
-        if self._portion > 1:  # shuffled: as many groups of channels as the portion says are laid into each other
-            joined = torch.cat([state, total(passing.pop(node))], dim=3)
-            state = joined.unflatten(3, (self._portion, -1)).transpose(3, 4).flatten(3)
-        return as_image(state)
+    def _state(self, mixed: Tensor | None, passing: Tensor | None, wave: Wave, inputs: Inputs) -> Tensor:
+        """Return a node from what has arrived at it, (B, H, W, C)."""
+        if mixed is None:  # nothing but "none"
+            mixed = as_plane(torch.zeros_like(inputs.images[0][:, :, :: wave.stride, :: wave.stride]))
+        if passing is not None:  # shuffled: as many groups of channels as the portion says are laid into each other
+            joined = torch.cat([mixed, passing], dim=3)
+            mixed = joined.unflatten(3, (self._portion, -1)).transpose(3, 4).flatten(3)
+        return as_image(mixed)
+
+
+def _added(carried: Tensor | None, matrix: Tensor | None, planes: Tensor) -> Tensor:
+    """Return what has arrived at nodes, (nodes, B, H, W, C), and a matrix (nodes, planes) times planes."""
+    if matrix is None:
+        return planes if carried is None else carried + planes
+    flat = planes.flatten(1)
+    sums = matrix @ flat if carried is None else torch.addmm(carried.flatten(1), matrix, flat)
+    return sums.view(-1, *planes.shape[1:])
+
+
+def _first(carried: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Take apart what has arrived at the first node and at the others."""
+    if carried is None or len(carried) == 1:
+        return (None if carried is None else carried[0]), None
+    first, others = carried.split([1, len(carried) - 1])
+    return first[0], others
 
 
 def gather(layout: Layout, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

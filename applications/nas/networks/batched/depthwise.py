@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from applications.nas.networks.batched.kernels import Form, convolve, in_input, in_weight
+from applications.nas.networks.batched.signature import remembered
 
 
 def depthwise(x: Tensor, weight: Tensor, form: Form) -> Tensor:
@@ -40,6 +41,7 @@ class _Convolve(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @remembered
     def forward(x: Tensor, weight: Tensor, form: Form) -> Tensor:
         return convolve(x, weight, form)
 
@@ -63,6 +65,7 @@ class _InInput(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @remembered
     def forward(grad: Tensor, weight: Tensor, form: Form, size: tuple[int, int]) -> Tensor:
         return in_input(grad, weight, form, size)
 
@@ -85,6 +88,7 @@ class _InWeight(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @remembered
     def forward(x: Tensor, grad: Tensor, form: Form) -> Tensor:
         return in_weight(x, grad, form)
 

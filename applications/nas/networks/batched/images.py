@@ -33,10 +33,7 @@ def repeat(images: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
     return as_image(joined.flatten(3))
 
 
-def separate(image: Tensor, edges: int) -> tuple[Tensor, ...]:
-    """Return the plane of each edge, each contiguous; the inverse of a concatenation of channels."""
-    if edges == 1:
-        return (as_plane(image),)
-    parts = as_plane(image).unflatten(3, (edges, -1)).unbind(3)
-    # One copy of all at once: sums of planes that lie apart would be slow, forward and backward.
-    return torch.stack(parts).unbind()
+def edges_of(image: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Return the plane of each edge, (B, H, W, C), as views of (B, count * C, H, W)."""
+    edges: tuple[Tensor, ...] = as_plane(image).unflatten(3, (count, -1)).unbind(3)
+    return edges

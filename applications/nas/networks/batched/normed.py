@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d
 
+from applications.nas.networks.batched.signature import remembered
+
 MOMENTUM, EPSILON = 0.1, 1e-5  # those of torch.nn.BatchNorm2d
 
 _aten = torch.ops.aten
@@ -30,28 +32,27 @@ def normed(x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: T
     if training:
         out: Tensor = _Normed.apply(x, weight, scale, mean, var)[0]  # type: ignore[no-untyped-call]
         return out
-    groups = x.shape[1] // weight.shape[1]
-    return batch_norm(conv2d(x, weight, groups=groups), mean, var, scale, None, False, MOMENTUM, EPSILON)
+    return batch_norm(_mapped(x, weight), mean, var, scale, None, False, MOMENTUM, EPSILON)
 
 
 class _Normed(torch.autograd.Function):
-    """Result, means and inverse deviations; the convolution is computed anew in the backward pass.
+    """Result, means and inverse deviations. The convolution is computed anew in the backward pass.
 
-    It is a twentieth of the work there, and its result would be as large as all else that an edge keeps.
+    There it is little work, and its result would take as much memory as the input that is kept anyway.
     """
 
     @staticmethod
+    @remembered
     def forward(
         x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mapped = conv2d(x, weight, groups=x.shape[1] // weight.shape[1])
         found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(
-            mapped, scale, None, mean, var, True, MOMENTUM, EPSILON
+            _mapped(x, weight), scale, None, mean, var, True, MOMENTUM, EPSILON
         )
         return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, weight, scale, _, _ = inputs
         _, mean, inverse = output
         ctx.mark_non_differentiable(mean, inverse)
@@ -63,13 +64,16 @@ class _Normed(torch.autograd.Function):
         # Both derivatives below are differentiable again, so that this serves every order.
         x, weight, scale, mean, inverse = ctx.saved_tensors
         needs_x, needs_weight, needs_scale, *_ = ctx.needs_input_grad
-        groups = x.shape[1] // weight.shape[1]
-        mapped = conv2d(x, weight, groups=groups)
+        mask = [True, needs_scale, False]
         inner, to_scale, _ = _aten.native_batch_norm_backward(
-            grads[0], mapped, scale, None, None, mean, inverse, True, EPSILON, [True, needs_scale, False]
+            grads[0], _mapped(x, weight), scale, None, None, mean, inverse, True, EPSILON, mask
         )
-        zero, one = (0, 0), (1, 1)
+        zero, one, groups = (0, 0), (1, 1), x.shape[1] // weight.shape[1]
         to_x, to_weight, _ = _aten.convolution_backward(
             inner, x, weight, None, one, zero, one, False, zero, groups, [needs_x, needs_weight, False]
         )
         return to_x, to_weight, to_scale if needs_scale else None, None, None
+
+
+def _mapped(x: Tensor, weight: Tensor) -> Tensor:
+    return conv2d(x, weight, groups=x.shape[1] // weight.shape[1])
