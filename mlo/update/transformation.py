@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -137,9 +137,13 @@ def _acts_alike(function: Any, seen: set[int]) -> bool:
     seen.add(id(function))
     if isinstance(function, tuple | list):
         return all(_acts_alike(part, seen) for part in function)
+    if isinstance(function, Mapping):
+        return _acts_alike(tuple(function.values()), seen)
     if not callable(function):
-        return True
-    name, home = getattr(function, "__qualname__", "").split(".")[0], getattr(function, "__module__", "") or ""
+        return not (isinstance(function, Tensor) and function.dim())  # a setting of several entries is one of a shape
+    name = getattr(function, "__qualname__", "").split(".")[0]
+    # Where it was really written: functools.wraps gives a function the names of another one.
+    home = getattr(function, "__globals__", {}).get("__name__", getattr(function, "__module__", "") or "")
     known = name in _ALIKE or name.startswith("_scale")
     if not known or not home.startswith(("torchopt.", "mlo.")):
         return False
