@@ -102,6 +102,19 @@ def peers(cases: Cases) -> str:
     return "\n".join([ran(libraries), "", *lines, "", f"Errors of `mlo` on the same: {errors}."])
 
 
+def supernet(cases: Cases) -> str:
+    """Return the table of the batched supernet against the plain one."""
+    head = "| supernet | gradients in | operations, plain | batched | products | peak | times faster |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for name, case in cases.items():
+        for what, found in case["counts"].items():
+            plain, batched = found["plain"], found["batched"]
+            over = [f"{batched[key] / plain[key]:.2f}" for key in ("products", "peak")]
+            figures = [f"{plain['operations']:,}", f"{batched['operations']:,}", *over]
+            lines.append(row_of([f"{name}: {case['size']}", what, *figures, spread(case["times"].get(what))]))
+    return "\n".join([ran(cases), "", *lines])
+
+
 def faster(cases: Cases) -> str:
     """Return the table of whole iterations against the original order of computation."""
     lines = [
@@ -129,6 +142,7 @@ PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
     "floor": ("floor", floor),
     "views": ("views", views),
     "peers": ("peers_speed", peers),
+    "supernet": ("supernet", supernet),
     "step": ("whole_step", faster),
     "input": ("input_pipeline", share),
 }
