@@ -157,6 +157,42 @@ def test_several_tables_at_once() -> None:
         torch.testing.assert_close(found, net(x, one))
 
 
+def test_several_images_at_once() -> None:
+    """Gradients of single images by `vmap`, as the plain form gives them."""
+    plain, x, y, tables = problem(2, 8)
+    given = {name: table.detach() for name, table in tables.items()}
+    found = []
+    for net in (plain.eval(), BatchedSupernet(plain).eval()):
+        loss = lambda one, image, label, net=net: cross_entropy(net(image[None], softmax_tables(one)), label[None])  # noqa: E731
+        found.append(torch.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(given, x, y))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
+
+
+def test_training_after_inference_mode() -> None:
+    """What is remembered between calls serves a backward pass, too, wherever it was made."""
+    plain, x, y, tables = problem(2, 8)
+    net = BatchedSupernet(plain)
+    with torch.inference_mode():
+        net(x, softmax_tables(tables))
+    again = gradient(net, x, y, tables)
+    torch.testing.assert_close(again, gradient(BatchedSupernet(plain), x, y, tables), rtol=0, atol=0)
+
+
+def test_lower_precision() -> None:
+    """Under autocast both forms have derivatives of both orders, which agree to the digits of bfloat16."""
+    plain, x, y, tables = problem(16, 8)
+    found = []
+    for net in (plain, BatchedSupernet(plain)):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = cross_entropy(net(x, softmax_tables(tables)), y)
+        first = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
+        energy = sum(one.square().sum() for one in first)
+        found.append([loss, energy, *torch.autograd.grad(energy, list(tables.values()))])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() < 0.3 * theirs.norm()
+    assert abs(found[0][0] - found[1][0]) < 0.01
+
+
 def test_odd_feature_maps() -> None:
     """They are refused in the words of the plain form."""
     plain, _, _, tables = problem(2, 8)
@@ -230,6 +266,17 @@ def test_foreign_operations_are_not_batched(change: str) -> None:
     if change == "operation":
         net.encoder.cells[0].edges[0].operations[0] = nn.Tanh()  # type: ignore[union-attr, index]
     assert in_form(net, "auto") is net
+
+
+@pytest.mark.parametrize("changed", [nn.BatchNorm2d(4, affine=True), nn.BatchNorm2d(4, affine=False, momentum=0.01)])
+def test_changed_layers_are_not_batched(changed: nn.Module) -> None:
+    """Nothing of an operation that a method has changed is lost without a word."""
+    net = Supernet(CellSpace(1, ("sep_conv_3x3",)), 4, 3, 10)
+    assert isinstance(in_form(net, "auto"), BatchedSupernet)
+    net.encoder.cells[0].edges[0].operations[0][3] = changed  # type: ignore[union-attr, index]
+    assert in_form(net, "auto") is net
+    with pytest.raises(ConfigError, match="a layer of a SepConv is not the usual one, which cannot be batched"):
+        in_form(net, "batched")
 
 
 def test_the_rate_of_dropout_reaches_the_batched_form() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import grad
+from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.nn.functional import batch_norm, conv2d
 
 from applications.nas.networks.batched.depthwise import depthwise
@@ -77,3 +77,18 @@ def test_only_what_a_derivative_needs_is_kept() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
         depthwise(x * 1, weight, Form(3))
     assert [one.shape for one in kept] == [weight.shape]
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_normed_convolution_by_differences(scaled: bool) -> None:
+    """Both orders, with one input that needs a gradient or all; also where nothing depends on the result."""
+    torch.manual_seed(0)
+    inputs = [draw(2, 4, 2, 3), draw(4, 2, 1, 1), *([draw(4)] if scaled else [])]
+
+    def found(x: Tensor, weight: Tensor, scale: Tensor | None = None) -> Tensor:
+        return normed(x, weight, scale, x.new_zeros(4), x.new_ones(4), training=True)
+
+    assert gradcheck(found, inputs)
+    for only in (None, *range(len(inputs))):
+        chosen = [one if only in (None, place) else one.detach() for place, one in enumerate(inputs)]
+        assert gradgradcheck(found, chosen, atol=1e-4)

@@ -12,7 +12,7 @@ def at_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     Autocast does not reach the backward pass, where what was kept has to be of one type already.
     """
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind) or torch.float64 in (x.dtype, weight.dtype):
+    if kind == "meta" or not torch.is_autocast_enabled(kind) or torch.float64 in (x.dtype, weight.dtype):
         return x, weight
     lower = torch.get_autocast_dtype(kind)
     return x.to(lower), weight.to(lower)

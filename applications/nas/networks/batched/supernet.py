@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from applications.nas.methods.pdarts import DroppedSkip
 from applications.nas.networks.batched.cell import BatchedCell, gather, scatter
 from applications.nas.networks.batched.images import as_image, as_plane
 from applications.nas.networks.batched.layout import BATCHED
+from applications.nas.networks.batched.normed import EPSILON, MOMENTUM
 from applications.nas.networks.supernet import Encoder, Supernet
 from applications.nas.space.cell import CellSpace, SearchCell
 from applications.nas.space.mixed import MixedOperation, PartialMixedOperation
@@ -22,6 +22,7 @@ from mlo import ConfigError, DataError
 
 log = logging.getLogger("mlo.nas")
 _KNOWN = (Zero, Pool, Identity, DroppedSkip, FactorizedReduce, SepConv, DilConv)
+_LAYERS = (*_KNOWN, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d)
 
 
 class BatchedEncoder(nn.Module):
@@ -114,8 +115,20 @@ def obstacle(plain: Supernet) -> str | None:
             for one in inner.operations:
                 if type(one) not in _KNOWN:
                     return f"an operation is a {type(one).__name__}"
+                if not all(_is_usual(part) for part in one.modules()):
+                    return f"a layer of a {type(one).__name__} is not the usual one"
     unknown = [name for name in plain.space.primitives if name not in BATCHED]
     return f"an operation is {unknown[0]!r}" if unknown else None
+
+
+def _is_usual(part: nn.Module) -> bool:
+    """Tell whether a layer computes what the batched form takes for granted: it knows names and weights alone."""
+    if isinstance(part, nn.BatchNorm2d):
+        settings = (part.momentum, part.eps, part.affine, part.track_running_stats)
+        return type(part) is nn.BatchNorm2d and settings == (MOMENTUM, EPSILON, False, True)
+    if isinstance(part, nn.Conv2d):
+        return type(part) is nn.Conv2d and part.bias is None and part.padding_mode == "zeros"
+    return type(part) in _LAYERS
 
 
 def batched_state(network: BatchedSupernet, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
