@@ -78,6 +78,7 @@ def disguised():
 TORCHOPT_APART = [
     disguised,
     lambda: torchopt.adamw(0.1, weight_decay=0.1, mask=halved),
+    lambda: torchopt.adamw(0.1, weight_decay=0.1, mask={"a": True, "b": False, "c": True}),
     lambda: torchopt.chain(torchopt.sgd(0.1), OWN),
     lambda: torchopt.chain(torchopt.register_hook(lambda g: g), torchopt.sgd(0.1)),
 ]
@@ -185,6 +186,7 @@ def test_a_state_that_some_parameters_have_is_not_lost():
     assert grouped.packed({"a": {"momentum_buffer": None}, "b": begun}) is None
     both = grouped.packed({"a": {"momentum_buffer": None}, "b": {"momentum_buffer": None}})
     assert list(both.values()) == [{"momentum_buffer": None}]
+    assert grouped.packed({"a": {"step": 1.0}, "b": {"step": 2.0}}) is None
 
 
 def test_an_optimizer_that_may_look_at_shapes_is_shown_tensors():
