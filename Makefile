@@ -32,8 +32,8 @@ lint: $(VENV)/.test ## ruff and mypy
 docs: $(VENV)/.docs ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.demo ## time one outer step of each kind of search against one gradient
-	$(BIN)/python benchmarks/search_step.py
+bench: $(VENV)/.demo ## count and time hypergradients, supernets and steps; fails where a count got worse
+	$(BIN)/python -m benchmarks.bench
 
 clean: ## remove the environment, the caches and site/ (results of runs stay)
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.rounds import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("floor", "supernet", "whole_step", "input_pipeline", "peers_speed")
+SCRIPTS = ("floor", "views", "supernet", "whole_step", "input_pipeline", "peers_speed")
 RIVALS = {"each", "foreach", "flat", "theirs", "original order"}
 """Names of what is counted beside ours: theirs may get worse."""
 SLACK = {"peak": 1.01}
@@ -43,7 +43,7 @@ def counts(found: Any, path: Keys = (), *, inside: bool = False) -> Iterator[tup
     """Yield every whole number of ours below a key "counts", with the keys that lead to it."""
     if isinstance(found, Mapping):
         for key, value in found.items():
-            if key not in RIVALS:
+            if key not in RIVALS and not key.startswith("rival"):
                 here = path if key == "counts" else (*path, key)
                 yield from counts(value, here, inside=inside or key == "counts")
     elif isinstance(found, list):

@@ -70,6 +70,18 @@ def floor(cases: Cases) -> str:
     return "\n".join([ran(cases), "", *lines])
 
 
+def views(cases: Cases) -> str:
+    """Return the table of ways to read and to move many small tensors."""
+    lines = ["| | | operations | with views | times the first |", "|---|---|---|---|---|"]
+    for name, case in cases.items():
+        times = {pair.split(" / ")[0]: ratio for pair, ratio in case["times"].items()}
+        for who, found in case["counts"].items():
+            way = who.removeprefix("rival: ")
+            figures = [f"{found[key]:,}" for key in ("operations", "with_views")]
+            lines.append(row_of([name, way, *figures, spread(times.get(way))]))
+    return "\n".join([ran(cases), "", *lines])
+
+
 def peers(cases: Cases) -> str:
     """Return the table of other libraries, a wrong answer marked as such."""
     head = "| library | rule | theirs | time | operations | products | looks | peak | error | solver x 10 | |"
@@ -88,6 +100,19 @@ def peers(cases: Cases) -> str:
             )
     errors = ", ".join(f"{rule} {error:.0e}" for rule, error in cases["mlo"]["errors"].items())
     return "\n".join([ran(libraries), "", *lines, "", f"Errors of `mlo` on the same: {errors}."])
+
+
+def supernet(cases: Cases) -> str:
+    """Return the table of the batched supernet against the plain one."""
+    head = "| supernet | gradients in | operations, plain | batched | products | peak | times faster |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for name, case in cases.items():
+        for what, found in case["counts"].items():
+            plain, batched = found["plain"], found["batched"]
+            over = [f"{batched[key] / plain[key]:.2f}" for key in ("products", "peak")]
+            figures = [f"{plain['operations']:,}", f"{batched['operations']:,}", *over]
+            lines.append(row_of([f"{name}: {case['size']}", what, *figures, spread(case["times"].get(what))]))
+    return "\n".join([ran(cases), "", *lines])
 
 
 def faster(cases: Cases) -> str:
@@ -115,7 +140,9 @@ def share(cases: Cases) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
     "floor": ("floor", floor),
+    "views": ("views", views),
     "peers": ("peers_speed", peers),
+    "supernet": ("supernet", supernet),
     "step": ("whole_step", faster),
     "input": ("input_pipeline", share),
 }

@@ -24,6 +24,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import mlo
 from applications.nas.formulations import Learner, build_graph, looks_ahead
 from applications.nas.methods.base import initial_alphas
+from applications.nas.networks.batched import BatchedSupernet
 from applications.nas.networks.supernet import Supernet
 from applications.nas.settings import GradientSettings, Interleaving, SearchSettings, SingleTask
 from applications.nas.space.cell import CellSpace
@@ -77,9 +78,7 @@ def plain(network: Supernet) -> nn.Module:
     return network
 
 
-def forms() -> dict[str, Callable[[Supernet], nn.Module]]:
-    """Return the forms of a supernet that there are."""
-    return {"plain": plain}
+FORMS: dict[str, Callable[[Supernet], nn.Module]] = {"plain": plain, "batched": BatchedSupernet}
 
 
 def steps(size: Size, interleaving: bool, chosen: list[str]) -> dict[str, Callable[[], object]]:
@@ -91,7 +90,7 @@ def steps(size: Size, interleaving: bool, chosen: list[str]) -> dict[str, Callab
     learners = [size.learner(str(classes), classes, plain) for classes in tasks]
     made: dict[str, Callable[[], object]] = {RIVAL: rival(size, learners, drawn, settings)}
     for name in chosen:
-        ours = [size.learner(str(classes), classes, forms()[name]) for classes in tasks]
+        ours = [size.learner(str(classes), classes, FORMS[name]) for classes in tasks]
         made[f"engine, {name}"] = mlo.Engine(build_graph(ours, drawn, settings), look_ahead=looks_ahead(settings)).step
     return made
 
@@ -142,9 +141,9 @@ def measured(size: Size, interleaving: bool, chosen: list[str], rounds: int) -> 
 def shown(title: str, found: dict[str, Any]) -> None:
     rows = ["passes", "operations", "products", "syncs", "peak"]
     print(f"\n{title}, {found['size']}")
-    print(f"{'':20}" + "".join(f"{row:>12}" for row in rows) + "   times faster (lowest - highest)")
+    print(f"{'':20}" + "".join(f"{row:>14}" for row in rows) + "   times faster (lowest - highest)")
     for name, counts in found["counts"].items():
-        numbers = "".join(f"{counts[row]:12,}" for row in rows)
+        numbers = "".join(f"{counts[row]:14,}" for row in rows)
         fast = found["times faster"][name]
         print(f"{name:20}{numbers}   {fast['median']:.2f} ({fast['low']:.2f} - {fast['high']:.2f})")
 
@@ -154,7 +153,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=QUICK, metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--all", action="store_true", help="all cases")
-    parser.add_argument("--forms", nargs="+", choices=list(forms()), default=list(forms()), help="of the supernet")
+    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS), help="of the supernet")
     options = parser.parse_args()
     logging.getLogger("mlo").setLevel(logging.ERROR)  # that the first stage dominates is known, and no matter here
     for name in CASES if options.all else options.cases:

@@ -147,18 +147,24 @@ def call_loss(context: Context, name: str, present: Values, buffers: Writable) -
     try:
         loss = problem.loss(View(name, shown, used=used), context.batches.get(name))
     except RuntimeError as error:
+        _check_unchanged(name, present, versions)  # torch may refuse what was written to, without saying whose it is
         error.add_note(f"raised in the loss of problem {name!r}")
         raise
-    for other, version in _versions(present).items():
-        if version != versions[other]:
-            what = f"the loss of problem {name!r} changed {other!r} in place"
-            raise LossError(f"{what}: make a copy first, e.g. v.{other}.clone()")
+    _check_unchanged(name, present, versions)
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
     if used is not None:
         check_reads(graph, problem, used, loss, present)
     return loss
+
+
+def _check_unchanged(name: str, present: Values, versions: Mapping[str, int]) -> None:
+    """Raise if the loss of problem `name` wrote into what it was shown."""
+    for other, version in _versions(present).items():
+        if version != versions[other]:
+            what = f"the loss of problem {name!r} changed {other!r} in place"
+            raise LossError(f"{what}: make a copy first, e.g. v.{other}.clone()")
 
 
 def _versions(values: Values) -> dict[str, int]:

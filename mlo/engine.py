@@ -121,10 +121,10 @@ class Engine:
             LossError: If a loss is not a scalar.
             DivergenceError: If a loss, an answer or the hypergradient is not finite.
         """
-        tally = Tally()
+        tally, look = Tally(), Look()
         try:
-            with recording():
-                return self._frozen_step(tally) if frozen else self._step(tally)
+            with recording(), look.first():
+                return self._frozen_step(tally, look) if frozen else self._step(tally, look)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
             raise
@@ -137,9 +137,8 @@ class Engine:
                 seen = f" (in {times} of {self.step_count + 1} outer steps)"
                 warnings.warn(message + seen, UnconvergedWarning, stacklevel=_levels_to_the_caller())
 
-    def _step(self, tally: Tally) -> Report:
-        context, look = self._context(tally), Look()
-        context, traces = settle(context, self.graph.solved_before(self._top.name), look)
+    def _step(self, tally: Tally, look: Look) -> Report:
+        context, traces = settle(self._context(tally), self.graph.solved_before(self._top.name), look)
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = watched_gradient(context, self._top.name, solved, look)
         top = self._moved(context, gradient)
@@ -153,8 +152,8 @@ class Engine:
         self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
         return self._report(losses, norms, traces, solved.solutions, tally)
 
-    def _frozen_step(self, tally: Tally) -> Report:
-        context, look = self._context(tally, but=self._top.name), Look()
+    def _frozen_step(self, tally: Tally, look: Look) -> Report:
+        context = self._context(tally, but=self._top.name)
         below = (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name))
         _, traces = settle(context, below, look)
         losses, norms = _fetched(_seen(traces), tally, look)

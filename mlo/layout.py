@@ -13,6 +13,8 @@ from torch import Tensor
 class Layout:
     """Which piece lies where.
 
+    A piece that is not strided, such as a sparse buffer, cannot be put behind another: it stays as it is, for itself.
+
     Args:
         pieces: Tensors by name, in order.
     """
@@ -20,12 +22,13 @@ class Layout:
     def __init__(self, pieces: Mapping[str, Tensor]) -> None:
         """Note names, shapes, and which pieces share a vector: those of one dtype and device."""
         self.shapes: dict[str, torch.Size] = {name: value.shape for name, value in pieces.items()}
-        found: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+        found: dict[tuple[torch.dtype, torch.device, str], list[str]] = {}
+        self._sparse = {name for name, value in pieces.items() if value.layout != torch.strided}
         for name, value in pieces.items():
-            found.setdefault((value.dtype, value.device), []).append(name)
-        self.kinds = tuple(found)
+            found.setdefault((value.dtype, value.device, name if name in self._sparse else ""), []).append(name)
+        self.kinds = tuple((dtype, device) for dtype, device, _ in found)
         self.groups: tuple[tuple[str, ...], ...] = tuple(tuple(names) for names in found.values())
-        self._runs: dict[tuple[int, frozenset[str]], tuple[Layout, list[Run]]] = {}
+        self._runs: list[tuple[Layout, frozenset[str], list[Run]]] = []
         self._sizes = [[self.shapes[name].numel() for name in names] for names in self.groups]
 
     def __eq__(self, other: object) -> bool:
@@ -34,10 +37,11 @@ class Layout:
             return True
         if not isinstance(other, Layout):
             return NotImplemented
-        return (self.kinds, self.groups, list(self.shapes.items())) == (
+        return (self.kinds, self.groups, list(self.shapes.items()), self._sparse) == (
             other.kinds,
             other.groups,
             list(other.shapes.items()),
+            other._sparse,
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -60,10 +64,14 @@ class Layout:
             other: The other layout.
             shared: Names of the pieces to look for there.
         """
-        key = (id(other), frozenset(shared))
-        if key not in self._runs:
-            self._runs[key] = (other, _runs(self, other, shared))
-        return self._runs[key][1]
+        names = frozenset(shared)
+        # Equal ones count as one, for layouts come and go: in each call of a function, the same anew.
+        known = (found for layout, held, found in self._runs if held == names and layout == other)
+        found = next(known, None)
+        if found is None:
+            found = _runs(self, other, names)
+            self._runs.append((other, names, found))
+        return found
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -86,7 +94,7 @@ class Layout:
             parts = vector.split(sizes) if len(names) > 1 else (vector,)
             for name, part in zip(names, parts, strict=True):
                 shape = self.shapes[name]
-                pieces[name] = part if len(shape) == 1 else part.view(shape)
+                pieces[name] = part if len(shape) == 1 or name in self._sparse else part.view(shape)
         return pieces if len(self.groups) == 1 else {name: pieces[name] for name in self.shapes}
 
     def join(self, pieces: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -95,6 +103,8 @@ class Layout:
 
 
 def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    if len(pieces) == 1 and (pieces[0].dim() == 1 or pieces[0].layout != torch.strided):
+        return pieces[0]
     flat = [piece if piece.dim() == 1 else piece.reshape(-1) for piece in pieces]
     return torch.cat(flat) if len(flat) > 1 else flat[0]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from mlo.errors import MLOError
 
 
 class Look:
@@ -38,6 +41,22 @@ class Look:
             if not well:
                 blame()
         return found[len(flags) :]
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """Where the body fails, look at once: what it failed of may be a number that was not finite before.
+
+        Raises:
+            MLOError: What the first flag so far that is false raises, in place of the error of the body.
+        """
+        try:
+            yield
+        except Exception as error:
+            try:
+                self.take()
+            except MLOError as culprit:
+                raise culprit from error
+            raise
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:

@@ -225,6 +225,7 @@ class ProximalUpdate(UpdateRule):
         return Flat(ends.layout, vectors=vectors), (count + 1, inner)
 
     def _step(self, half: Tensor, start: Tensor, previous: Tensor, c: float | Tensor) -> Tensor:
+        previous = previous.to(half)  # an anchor of another type changes nothing of the type of what it holds
         if self.proximal.form == "explicit":
             return half - c * (start - previous)
         return (half + c * previous) / (1.0 + c)

@@ -144,7 +144,7 @@ def unravel(vector: Tensor, example: Params) -> Params:
     layout = Flat.of(example).layout
     if len(layout.groups) == 1:
         return Flat(layout, vectors=[vector.to(layout.kinds[0][0])])
-    parts = vector.split([known.numel() for known in Flat.of(example).vectors])
+    parts = vector.split(layout.sizes)
     typed = zip(parts, layout.kinds, strict=True)
     return Flat(layout, vectors=[part.to(dtype=kind, device=device) for part, (kind, device) in typed])
 

@@ -38,7 +38,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
-    {"files", "config_file", "progress", "console_table", "_lane", "seeded"},
+    {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded"},
     {"jobs", "config_fields"},
     {"objective", "space"},
     {"data", "methods", "networks"},

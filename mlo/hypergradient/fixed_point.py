@@ -93,7 +93,7 @@ class _Rest(System):
         moved, state = self.node.advance(params, own_gradient(seen, self.node), self._rebuild(values), others)
         after = split_state(state)[0]
         new = {**moved, **{f"{_STATE}{place}": after[place] for place in self._moving}}
-        return ravel(unknown) - ravel({name: new[name] for name in unknown})
+        return ravel(mapped(torch.sub, unknown, {name: new[name] for name in unknown}))
 
 
 def _variable(unknown: Params) -> Params:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -182,24 +182,27 @@ class _DifferenceLinearization(Linearization):
     def _shift(self) -> Tensor:
         size = norm(self.point.params)
         if self.epsilon is not None:
-            self.node.doubt(size > self.epsilon / (8 * precision([self.point.params])), self._lost)
+            eps = precision([self.point.params])
+            # Not `self` in it: what is in doubt outlives the point, which a solve may be made not to keep.
+            lost = partial(_lost, self.node.name, self.epsilon, eps, size)
+            self.node.doubt(size > self.epsilon / (8 * eps), lost)
             return torch.full_like(size, self.epsilon)
         eps = precision([self.point.params, *self.others.values()])
         noise = eps ** ((2 / 3) ** self.node.differences)
         return float(noise ** (1 / 3)) * size.clamp(min=1.0)
 
-    def _lost(self) -> ConfigError:
-        size = float(norm(self.point.params))
-        least = 8 * precision([self.point.params]) * size
-        return ConfigError(
-            f"problem {self.node.name!r}: FiniteDifference(epsilon={self.epsilon:g}) is lost in rounding, as "
-            f"its variable has norm {size:.3g}: take at least {least:.1e}, or leave epsilon out"
-        )
-
     def _gradients(self, direction: Params, shift: Tensor, wanted: Sequence[str]) -> dict[str, Params]:
         at = replace(self.point, params=axpy(shift, direction, self.point.params))
         with replayed(self.random):
             return self.node.gradient(at, self.others, wanted, stationary=self.stationary).parts
+
+
+def _lost(name: str, epsilon: float, eps: float, norm: Tensor) -> ConfigError:
+    size = float(norm)
+    return ConfigError(
+        f"problem {name!r}: FiniteDifference(epsilon={epsilon:g}) is lost in rounding, as its variable has norm "
+        f"{size:.3g}: take at least {8 * eps * size:.1e}, or leave epsilon out"
+    )
 
 
 @dataclass(frozen=True)

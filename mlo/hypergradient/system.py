@@ -27,7 +27,8 @@ class System(ABC):
         self.node, self.unknown, self.others = node, unknown, others
         # Every evaluation of r sees the same dropout masks: otherwise it is another function each time.
         self.random = RandomState.capture()
-        self._flat = {name: Flat.of(params) for name, params in others.items()}
+        # In the form that they have now: a Flat of somebody else may come to be one of vectors, and have other roots.
+        self._flat = {name: flat.like_roots(flat.roots) for name, flat in ((n, Flat.of(o)) for n, o in others.items())}
         self.inputs: tuple[Tensor, ...] = tuple(value for flat in self._flat.values() for value in flat.roots)
 
     @abstractmethod

@@ -74,8 +74,9 @@ class Grouped:
                     return None
                 found[name] = {}
                 for key in held[0]:
-                    value = _together([one[key] for one in held], [part.shapes[one] for one in names])
-                    if value is None and held[0][key] is not None:
+                    values = [one[key] for one in held]
+                    value = _together(values, [part.shapes[one] for one in names])
+                    if value is None and any(one is not None for one in values):
                         return None
                     found[name][key] = value
         return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import optree
 import torch
 import torchopt
 from torch import Tensor
@@ -43,7 +44,8 @@ class TorchOptUpdate(UpdateRule):
     def init(self, params: Params) -> State:
         """Return the transformation's state."""
         self.settle(params)
-        return self.transformation.init(self._tree(params))
+        state: State = optree.tree_map(_on_host, self.transformation.init(self._tree(params)))
+        return state
 
     def ingredients(self) -> set[str]:
         """Return the names of torchopt's factories that made the transformation, and of a weight decay in it."""
@@ -77,6 +79,14 @@ class TorchOptUpdate(UpdateRule):
         """Return what the transformation is shown: whole vectors, if it does the same to each entry."""
         flat = Flat.of(params)
         return {str(index): v for index, v in enumerate(flat.vectors)} if self._alike else dict(flat.pieces)
+
+
+
+
+def _on_host(leaf: Any) -> Any:
+    """Return a number of updates made in memory of the host, where a schedule can read it without waiting."""
+    counts = isinstance(leaf, Tensor) and leaf.dim() == 0 and not leaf.is_floating_point()
+    return leaf.cpu() if counts else leaf
 
 
 _TRACE = "_trace"
@@ -127,9 +137,13 @@ def _acts_alike(function: Any, seen: set[int]) -> bool:
     seen.add(id(function))
     if isinstance(function, tuple | list):
         return all(_acts_alike(part, seen) for part in function)
+    if isinstance(function, Mapping):
+        return _acts_alike(tuple(function.values()), seen)
     if not callable(function):
-        return True
-    name, home = getattr(function, "__qualname__", "").split(".")[0], getattr(function, "__module__", "") or ""
+        return not (isinstance(function, Tensor) and function.dim())  # a setting of several entries is one of a shape
+    name = getattr(function, "__qualname__", "").split(".")[0]
+    # Where it was really written: functools.wraps gives a function the names of another one.
+    home = getattr(function, "__globals__", {}).get("__name__", getattr(function, "__module__", "") or "")
     known = name in _ALIKE or name.startswith("_scale")
     if not known or not home.startswith(("torchopt.", "mlo.")):
         return False

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import mlo
 from applications.nas.formulations import ARCHITECTURE, Learner, build_graph, looks_ahead
 from applications.nas.methods.base import initial_alphas
+from applications.nas.networks.batched import BatchedSupernet, plain_state
 from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
@@ -50,11 +51,12 @@ def network(classes: int) -> Supernet:
     return Supernet(SPACE, 4, 3, classes)
 
 
-def learner(name: str, classes: int) -> Learner:
+def learner(name: str, classes: int, *, batched: bool = False) -> Learner:
     """Two batches in each part, so that the second epoch, with another rate, begins in the third step."""
     torch.manual_seed(classes)
     batches = [(torch.randn(SHAPE), torch.arange(SHAPE[0]) % classes) for _ in range(4)]
-    return Learner(name, network(classes), batches[:2], batches[2:])
+    drawn = network(classes)
+    return Learner(name, BatchedSupernet(drawn) if batched else drawn, batches[:2], batches[2:])
 
 
 def tables() -> dict[str, Tensor]:
@@ -72,6 +74,11 @@ def close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=0, atol=ROUNDING * max(1.0, float(value.abs().max())))
 
 
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by their names in the plain form."""
+    return plain_state(module) if isinstance(module, BatchedSupernet) else module.state_dict()
+
+
 def buffers(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.named_buffers()}
 
@@ -81,10 +88,11 @@ def put_back(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
         value.copy_(kept[name])
 
 
-def test_darts_equals_the_original_order() -> None:
-    settings, one, drawn = settings_of(SingleTask()), learner("a", 3), tables()
+@pytest.mark.parametrize("batched", [False, True], ids=["plain", "batched"])
+def test_darts_equals_the_original_order(batched: bool) -> None:
+    settings, one, drawn = settings_of(SingleTask()), learner("a", 3, batched=batched), tables()
     engine = mlo.Engine(build_graph([one], drawn, settings), look_ahead=looks_ahead(settings))
-    original = OriginalDarts(lambda: network(3), one.network, drawn, settings)
+    original = OriginalDarts(lambda: network(3), learner("a", 3).network, drawn, settings)
     rate = cosine(settings.weights, settings.epochs, len(one.train))
     for step, report in enumerate(engine.run(STEPS)):
         assert report.norms["a"] > settings.weights.clip
@@ -94,9 +102,7 @@ def test_darts_equals_the_original_order() -> None:
         put_back(original.network, kept)
         original.weight_step(train, rate(step))
     close(engine.values[ARCHITECTURE], original.alphas)
-    trained = engine.export("a")
-    close(dict(trained.named_parameters()), dict(original.network.named_parameters()))
-    close(buffers(trained), buffers(original.network))
+    close(state(engine.export("a")), original.network.state_dict())
 
 
 def test_darts_as_it_is_counts_four_batches_in_each_iteration() -> None:
@@ -108,12 +114,13 @@ def test_darts_as_it_is_counts_four_batches_in_each_iteration() -> None:
     assert counts == {4}
 
 
-@pytest.mark.parametrize("weight", [10.0, 100.0])
-def test_interleaving_equals_the_straightforward_order(weight: float) -> None:
-    settings, pair, drawn = settings_of(Interleaving(weight=weight)), [learner("a", 3), learner("b", 5)], tables()
+@pytest.mark.parametrize(("weight", "batched"), [(10.0, False), (100.0, True)])
+def test_interleaving_equals_the_straightforward_order(weight: float, batched: bool) -> None:
+    settings, drawn = settings_of(Interleaving(weight=weight)), tables()
+    pair, starts = ([learner("a", 3, batched=one), learner("b", 5, batched=one)] for one in (batched, False))
     graph = build_graph(pair, drawn, settings)
     engine = mlo.Engine(graph, look_ahead=looks_ahead(settings))
-    original = OriginalInterleaving([one.network for one in pair], drawn, settings)
+    original = OriginalInterleaving([one.network for one in starts], drawn, settings)
     rate = cosine(settings.weights, settings.epochs, len(pair[0].train))
     for step, report in enumerate(engine.run(STEPS)):
         assert all(report.norms[name] > settings.weights.clip for name in graph.names[1:])
@@ -125,9 +132,7 @@ def test_interleaving_equals_the_straightforward_order(weight: float) -> None:
             put_back(one, values)
     close(engine.values[ARCHITECTURE], original.alphas)
     for name, expected in zip(graph.names[:0:-1], original.networks, strict=True):
-        found = engine.export(name)
-        close(dict(found.named_parameters()), dict(expected.named_parameters()))
-        close(buffers(found), buffers(expected))
+        close(state(engine.export(name)), expected.state_dict())
 
 
 def test_the_comparison_sees_a_wrong_radius() -> None:

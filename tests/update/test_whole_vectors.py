@@ -3,9 +3,11 @@
 import functools
 import itertools
 
+import optree
 import pytest
 import torch
 import torchopt
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.lr_scheduler import StepLR
 
 import mlo
@@ -180,3 +182,16 @@ def test_any_division_into_groups_comes_back_as_it_was():
                 again = grouped.taken(grouped.shown(START))
                 assert list(again) == list(START)
                 assert all(torch.equal(again[name], START[name]) for name in START)
+
+
+def test_numbers_of_updates_are_on_the_host_and_the_rest_is_where_the_variable_is():
+    with FakeTensorMode():  # shapes and devices, without numbers and without the device
+        start = {"a": torch.zeros(3, device="cuda"), "b": torch.zeros(2, 2, device="cuda")}
+        for make in (torchopt.adam(lambda count: 0.1 / (1 + count)), torchopt.sgd(0.1, momentum=0.9)):
+            rule = as_update("x", make)
+            params, state = Flat.of(start), rule.init(start)
+            for _ in range(2):
+                params, state = rule.apply(params, params, state, {})
+            leaves = [leaf for leaf in optree.tree_leaves(state) if isinstance(leaf, torch.Tensor)]
+            assert all(leaf.device.type == ("cuda" if leaf.is_floating_point() else "cpu") for leaf in leaves)
+            assert params["b"].device.type == "cuda"
