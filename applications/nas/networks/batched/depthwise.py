@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from applications.nas.networks.batched.kernels import Form, convolve, in_input, in_weight
+from applications.nas.networks.batched.precision import at_precision
 from applications.nas.networks.batched.signature import remembered
 
 
@@ -28,7 +29,7 @@ def depthwise(x: Tensor, weight: Tensor, form: Form) -> Tensor:
     """
     if x.device.type != "cpu":  # the library's own derivatives
         return convolve(x, weight, form)
-    return _apply(_Convolve, x, weight, form)
+    return _apply(_Convolve, *at_precision(x, weight), form)
 
 
 def _apply(function: type[torch.autograd.Function], *args: object) -> Tensor:

@@ -97,7 +97,8 @@ class Mixing:
         key = ("sums", wave, tuple(rows), like.device, like.dtype)
         if key not in self._indices:
             ones = [[float(node == one) for one in reached] for node in wave.nodes]
-            self._indices[key] = torch.tensor(ones, device=like.device, dtype=like.dtype)
+            with torch.inference_mode(False):  # or it could not be kept for a later backward pass
+                self._indices[key] = torch.tensor(ones, device=like.device, dtype=like.dtype)
         return self._indices[key]
 
     def edges(self, edges: Tensor, wave: Wave) -> Tensor:
@@ -122,5 +123,6 @@ class Mixing:
     def _choose(self, flat: Tensor, key: Hashable, entries: Callable[[], list[int]]) -> Tensor:
         key = (key, flat.device)
         if key not in self._indices:
-            self._indices[key] = torch.tensor(entries(), device=flat.device)
+            with torch.inference_mode(False):  # or it could not be kept for a later backward pass
+                self._indices[key] = torch.tensor(entries(), device=flat.device)
         return flat.index_select(0, self._indices[key])

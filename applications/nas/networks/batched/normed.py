@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d
 
+from applications.nas.networks.batched.precision import at_precision
 from applications.nas.networks.batched.signature import remembered
 
 MOMENTUM, EPSILON = 0.1, 1e-5  # those of torch.nn.BatchNorm2d
@@ -30,7 +31,7 @@ def normed(x: Tensor, weight: Tensor, scale: Tensor | None, mean: Tensor, var: T
         (B, groups * C, H, W).
     """
     if training:
-        out: Tensor = _Normed.apply(x, weight, scale, mean, var)[0]  # type: ignore[no-untyped-call]
+        out: Tensor = _Normed.apply(*at_precision(x, weight), scale, mean, var)[0]  # type: ignore[no-untyped-call]
         return out
     return batch_norm(_mapped(x, weight), mean, var, scale, None, False, MOMENTUM, EPSILON)
 
@@ -61,6 +62,8 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        if grads[0] is None:  # nothing depends on the result
+            return (None,) * 5
         # Both derivatives below are differentiable again, so that this serves every order.
         x, weight, scale, mean, inverse = ctx.saved_tensors
         needs_x, needs_weight, needs_scale, *_ = ctx.needs_input_grad

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from applications.nas.methods.pdarts import DroppedSkip
 from applications.nas.networks.batched.cell import BatchedCell, gather, scatter
+from applications.nas.networks.batched.images import as_image, as_plane
 from applications.nas.networks.batched.layout import BATCHED
 from applications.nas.networks.supernet import Encoder, Supernet
 from applications.nas.space.cell import CellSpace, SearchCell
@@ -41,7 +42,7 @@ class BatchedEncoder(nn.Module):
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         """Map images to features; see `Encoder`."""
-        older, newer = self.stem(x.contiguous(memory_format=torch.channels_last))
+        older, newer = self.stem(as_image(as_plane(x).contiguous()))  # channels last, in words that `vmap` knows, too
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             older, newer = newer, cell(older, newer, weights[kind])
         features: Tensor = newer
