@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from applications.nas.methods.pdarts import DroppedSkip
