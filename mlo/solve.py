@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut, named_vjp
-from mlo.context import Context, Writable, call_loss, loss_gradient
+from mlo.context import Context, loss_gradient
 from mlo.errors import GraphError, MLOError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.hypergradient.run import run, watch
@@ -188,20 +188,6 @@ def settle(context: Context, names: Sequence[str], look: Look) -> tuple[Context,
         watch(name, traces[name], look)
         context = with_answer(context, name, traces[name])
     return context, traces
-
-
-def objective(context: Context, name: str) -> Tensor:
-    """Return a problem's loss at solved answers, as autograd sees it: the reference for what `total_gradient` sweeps.
-
-    The result carries its history from every value in `context` that requires a gradient, through all solves.
-    """
-    with torch.enable_grad():
-        for responder in context.graph.inside(name):
-            _, trace = solve(context, responder, differentiable=True)
-            context = with_answer(context, responder, trace)
-        buffers = Writable(context.buffers[name])
-        present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
-        return call_loss(context, name, present, buffers)
 
 
 def total_gradient(

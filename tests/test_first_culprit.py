@@ -128,3 +128,39 @@ def test_an_error_of_a_loss_is_not_covered_up_where_all_was_finite():
     problems.append(mlo.Problem("d", lambda v, _: (v.d**2).sum(), ONES, update=SGD))
     with pytest.raises(ValueError, match="no such file"):
         mlo.Engine(mlo.ProblemGraph(problems)).step()
+
+
+def bilevel(upper, lower, response=None):
+    chosen = {} if response is None else {"response": response}
+    top = mlo.Problem("z", upper, ONES, reads=["w"], update=SGD)
+    return mlo.ProblemGraph([top, mlo.Problem("w", lower, START, reads=["z"], update=torchopt.sgd(0.01), **chosen)])
+
+
+def smooth(v, _):
+    return (v.w["a"] ** 2).sum() * v.z.exp().sum() + (v.w["b"] ** 2).sum()
+
+
+def both_ways(graph):
+    return [lambda: mlo.hypergradient(graph, of="z"), lambda: mlo.Engine(graph).step()]
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_a_loss_that_is_not_finite_is_found_where_its_gradient_is(way):
+    graph = bilevel(lambda v, _: v.w["a"].sum(), lambda v, _: smooth(v, _) + float("inf"))
+    with pytest.raises(mlo.DivergenceError, match="the loss of problem 'w' is inf at step 0"):
+        both_ways(graph)[way]()
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_a_gradient_that_is_not_finite_is_found_where_all_losses_are(way):
+    graph = bilevel(lambda v, _: v.w["a"].sum() + (v.z - 1).abs().sqrt().sum(), smooth)
+    with pytest.raises(mlo.DivergenceError, match=r"the hypergradient of problem 'z'.* is not finite"):
+        both_ways(graph)[way]()
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_a_difference_that_is_lost_in_rounding_is_an_error(way):
+    rule = mlo.Unroll(product=mlo.FiniteDifference(epsilon=1e-15))
+    graph = bilevel(lambda v, _: v.w["a"].sum(), smooth, rule)
+    with pytest.raises(mlo.ConfigError, match=r"problem 'w': FiniteDifference\(epsilon=1e-15\) is lost in rounding"):
+        both_ways(graph)[way]()

@@ -10,7 +10,7 @@ import mlo
 from benchmarks.peers.problems import H2, bilevel, linear_system, pull_to, scalar, solved_by, total, vector
 from benchmarks.peers.record import Defect, Value, numbers, refused
 from mlo.gradient import make_context
-from mlo.solve import objective
+from mlo.testing.objective import objective
 
 STEP = 0.01
 

@@ -15,8 +15,9 @@ from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.run import filled
 from mlo.rng import RandomState, preserved, replayed
-from mlo.solve import objective, solve, total_gradient, with_answer
+from mlo.solve import solve, total_gradient, with_answer
 from mlo.testing.edges import unsettled, wrong_reads
+from mlo.testing.objective import objective
 from mlo.testing.resolve import Reference, difference, noise, random_directions, resolved, step
 from mlo.testing.sweep import Sweep, dropped, sweep
 from mlo.vector import Params, axpy, dot, norm, precision

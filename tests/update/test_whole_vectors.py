@@ -64,8 +64,23 @@ def halved(params):
 
 
 OWN = torchopt.base.GradientTransformation(lambda params: (), lambda updates, state, params=None, inplace=True: 0)
+
+
+def disguised():
+    """A transformation of the user's that has taken the names of one of torchopt's."""
+    inner = torchopt.sgd(0.1)
+
+    @functools.wraps(inner.update)
+    def update(updates, state, *, params=None, inplace=True):
+        return inner.update({n: v / v.norm() for n, v in updates.items()}, state, params=params, inplace=inplace)
+
+    return torchopt.base.GradientTransformation(inner.init, update)
+
+
 TORCHOPT_APART = [
+    disguised,
     lambda: torchopt.adamw(0.1, weight_decay=0.1, mask=halved),
+    lambda: torchopt.adamw(0.1, weight_decay=0.1, mask={"a": True, "b": False, "c": True}),
     lambda: torchopt.chain(torchopt.sgd(0.1), OWN),
     lambda: torchopt.chain(torchopt.register_hook(lambda g: g), torchopt.sgd(0.1)),
 ]
@@ -163,6 +178,17 @@ def test_the_state_that_an_optimizer_holds_goes_on(kind, used):
         torch.testing.assert_close(params[name], theirs[name].detach(), rtol=1e-4, atol=1e-5)
     if kind is OPTIM.SGD:  # one vector, if all that lies in it have a momentum
         assert ("vector" in rule._shape(params).names[0][0]) == (used != ("a", "c"))
+
+
+def test_a_state_that_some_parameters_have_is_not_lost():
+    """As where a momentum was begun for some of them: the first has none, which is not to stand for all."""
+    layout = Flat.of({"a": torch.zeros(2), "b": torch.zeros(3)}).layout
+    grouped = Grouped(layout, [["a", "b"]], whole=True)
+    begun = {"momentum_buffer": torch.ones(3)}
+    assert grouped.packed({"a": {"momentum_buffer": None}, "b": begun}) is None
+    both = grouped.packed({"a": {"momentum_buffer": None}, "b": {"momentum_buffer": None}})
+    assert list(both.values()) == [{"momentum_buffer": None}]
+    assert grouped.packed({"a": {"step": 1.0}, "b": {"step": 2.0}}) is None
 
 
 def test_an_optimizer_that_may_look_at_shapes_is_shown_tensors():

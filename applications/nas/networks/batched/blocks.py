@@ -98,8 +98,8 @@ class Inputs:
 def convolved(inputs: Inputs, block: Block, pieces: Pieces, scale: Tensor) -> Tensor:
     """Return separable or dilated convolutions, normalized and scaled, (B, edges * C, H/stride, W/stride).
 
-    One norm of each is lean. With both of a separable convolution the peak would fall by another tenth of that of the
-    plain form, and the time for a gradient in the architecture would grow by 8 %.
+    One norm of each is lean, which brings the peak of memory below 0.6 of the plain form's. If all were, it would take
+    still less memory, and more time.
     """
     size = KERNELS[block.name]
     kernels = depth(size)
