@@ -136,7 +136,10 @@ class AbstractMethod(ABC):
         return MixedOperation(names, channels, stride)
 
     def begin_epoch(self, network: nn.Module, progress: Progress) -> None:
-        """Set what the mixed operations of a supernet need to know of the epoch, such as a dropout rate."""
+        """Set what the mixed operations of a supernet need to know of the epoch, such as a dropout rate.
+
+        Find modules by their type, as `PDarts` does: of edges a batched supernet has `DroppedSkip` and nothing else.
+        """
         return None
 
     def strengths(self, variables: Variables, space: CellSpace, progress: Progress) -> dict[str, Tensor]:

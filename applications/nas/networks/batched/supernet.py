@@ -57,6 +57,11 @@ class BatchedSupernet(nn.Module):
     random numbers (dropout) are drawn in the same order. Its parameters are those of the plain form in far fewer
     tensors, under the same two prefixes `encoder.` and `head.`; `plain_state` and `batched_state` convert.
 
+    It has no module for each edge and norm, so that code which walks modules finds none of those; an optimizer that
+    looks at whole tensors (LARS, Muon) sees other ones. Forward-mode derivatives (`torch.func.jvp`), and `vmap` over
+    stacked statistics in training, are for the plain form alone. In float32 a search in one form parts from that in
+    the other as it would from one whose first weights are off in the last digit.
+
     Args:
         plain: The supernet whose weights and statistics are copied.
 
