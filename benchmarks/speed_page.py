@@ -138,6 +138,25 @@ def share(cases: Cases) -> str:
     return "\n".join([ran(cases), "", *lines])
 
 
+def free(cases: Cases) -> str:
+    """Return the table of settings that cost nothing."""
+    lines = ["| setting |" + "|".join(f" {name} " for name in cases) + "|", "|---" * (len(cases) + 1) + "|"]
+    ways = {"processes, perf_counter": "one thread", "inside, process_time": "as it is"}
+    first = next(iter(cases.values()))
+    for way, base in ways.items():
+        for setting in first[way]["times faster"]:
+            if setting != base:
+                lines.append(
+                    row_of([setting, *(spread(case[way]["times faster"][setting]) for case in cases.values())])
+                )
+    kept = [case["processes, perf_counter"]["page faults"] for case in cases.values()]
+    faults = [f"{one['one thread']:,} to {one['one thread, memory kept']:,}" for one in kept]
+    lines.append(row_of(["page faults, where memory is kept", *faults]))
+    copies = [case["inside, process_time"]["percent for copying buffers"]["median"] for case in cases.values()]
+    lines.append(row_of(["copies of buffers, % of a gradient", *(f"{share:.2g}" for share in copies)]))
+    return "\n".join([ran(cases), "", *lines])
+
+
 PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
     "floor": ("floor", floor),
     "views": ("views", views),
@@ -145,6 +164,7 @@ PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
     "supernet": ("supernet", supernet),
     "step": ("whole_step", faster),
     "input": ("input_pipeline", share),
+    "free": ("free_gains", free),
 }
 """By the name of a mark: the benchmark, and its table."""
 

@@ -32,7 +32,7 @@ Act = Callable[[], Any]
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of timing; 0 leaves times out")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of timing; 0 leaves times out")
     return parser.parse_args()
 
 
