@@ -16,6 +16,7 @@ from mlo.errors import (
     HypergradientMismatch,
     LossError,
     MLOError,
+    RankError,
     ReadError,
     StabilityError,
     UnconvergedError,
@@ -38,6 +39,8 @@ from mlo.hypergradient import (
 )
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
+from mlo.parallel import Alone, Parallel
+from mlo.pieces import Sum
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import Clipped, Learned, clip_norm
@@ -47,6 +50,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Advice",
+    "Alone",
     "CG",
     "Clipped",
     "ConfigError",
@@ -72,16 +76,19 @@ __all__ = [
     "Measurement",
     "Neumann",
     "Nystrom",
+    "Parallel",
     "Penalty",
     "Problem",
     "ProblemGraph",
     "Proximal",
+    "RankError",
     "ReadError",
     "Recompute",
     "Record",
     "Report",
     "SingleLoop",
     "StabilityError",
+    "Sum",
     "UnconvergedError",
     "UnconvergedWarning",
     "Unroll",

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mlo.autodiff import cut, named_vjp
-from mlo.context import Context, loss_gradient
+from mlo.context import Context
 from mlo.errors import GraphError, MLOError
+from mlo.evaluate import loss_gradient
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
