@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from mlo.parallel import AbstractRanks
 from mlo.parallel.present import evaluating
 from mlo.pieces import Piece, pieces
 from mlo.reads import check_reads, check_second_derivatives, is_checked
+from mlo.rng import drawn_seed, seeded
 from mlo.vector import Params, Values, add, clone, detach, tensors, zeros_like
 from mlo.view import View
 
@@ -65,7 +67,8 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
         leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
         present = {**present, **leaves}
         for index, piece in enumerate(share.pieces):
-            loss = _loss(context, name, present, buffers, piece, used)
+            with share.drawing(index):
+                loss = _loss(context, name, present, buffers, piece, used)
             if used is not None:
                 whole = index == len(share.pieces) - 1 and not share.divided
                 check_reads(context.graph, problem, used if whole else problem.reads, loss, present)
@@ -78,8 +81,14 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
             parts = found if not parts else parts | {o: add(parts.get(o), part) for o, part in found.items()}
             losses.append(loss.detach())
     context.tally.gradients += 1
-    total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    total = losses[0] if len(losses) == 1 else _added(losses, present[name])
     return share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
+
+
+def _added(losses: Sequence[Tensor], at: Params) -> Tensor:
+    """Return the sum of losses; of none, zero."""
+    zero = torch.zeros((), dtype=torch.float64, device=Flat.of(at).vectors[0].device)
+    return torch.stack(losses).sum() if losses else zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +100,14 @@ class _Share:
         ranks: Who shares it.
         divided: Whether members have other pieces.
         factor: The mean of what this rank's terms are multiplied by.
+        seed: Of the pieces, where they are divided.
     """
 
     pieces: Sequence[Piece]
     ranks: AbstractRanks
     divided: bool
     factor: float
+    seed: int | None
 
     @staticmethod
     def of(context: Context, name: str, *, differentiable: bool) -> _Share:
@@ -106,12 +117,19 @@ class _Share:
         # A member without the graph of a piece cannot differentiate it again, nor have the buffers that it wrote.
         divided = ranks.members > 1 and len(found) > 1 and not differentiable and not context.buffers[name]
         mine = found[ranks.member :: ranks.members] if divided else found
-        return _Share(mine, ranks, divided, sum(factors) / len(factors) if factors else 1.0)
+        factor = sum(factors) / len(factors) if factors else 1.0
+        return _Share(mine, ranks, divided, factor, drawn_seed() if divided else None)
 
     @property
     def first(self) -> bool:
         """Whether this rank adds what is to be added once."""
         return not self.divided or self.ranks.member == 0
+
+    def drawing(self, index: int) -> AbstractContextManager[None]:
+        """Where members have other pieces, let each draw numbers of its own, so that their generators agree."""
+        return (
+            nullcontext() if self.seed is None else seeded(self.seed + self.ranks.member + index * self.ranks.members)
+        )
 
     @property
     def whole(self) -> bool:
@@ -137,7 +155,9 @@ class _Share:
         roots = [root for part in parts.values() for root in part.roots]
         written = buffers.written()
         weighted = [value * self.factor for value in written.values()]
-        loss, *found = self.ranks.join([seen.loss, *roots, *weighted], divided=self.divided)
+        # Members that have no piece do not know the type of the loss.
+        own = seen.loss.double() if self.divided else seen.loss
+        loss, *found = self.ranks.join([own, *roots, *weighted], divided=self.divided)
         rest = iter(found)
         parts = {o: part.like_roots([next(rest) for _ in part.roots]) for o, part in parts.items()}
         after = {**buffers.after(), **{name: next(rest).detach() for name in written}} if written else seen.buffers

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"graph", "interleave", "proximal"},
     {"reads"},
     {"context"},
-    {"evaluate"},
+    {"evaluate", "ahead"},
     {"solve"},
     {"feed"},
     {"supply"},

@@ -47,6 +47,22 @@ class AbstractRanks(ABC):
         """
 
     @abstractmethod
+    def across(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over replicas, of numbers between fork and join, for a layer that shares statistics."""
+
+    @abstractmethod
+    def over_members(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over members, without history."""
+
+    @abstractmethod
+    def apart(self) -> AbstractRanks:
+        """Return the same replicas, each with one member: for what a member computes by itself."""
+
+    @abstractmethod
+    def deal(self, values: Sequence[Sequence[Tensor]]) -> None:
+        """Overwrite the values of each place in a row with those of its owner: members take turns."""
+
+    @abstractmethod
     def exchange(self, rows: Sequence[float]) -> list[list[float]]:
         """Return what each replica gave, in their order; all give as many numbers."""
 
@@ -76,6 +92,21 @@ class Alone(AbstractRanks):
     def join(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
         """Return the values."""
         return list(values)
+
+    def across(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the values."""
+        return list(values)
+
+    def over_members(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the values."""
+        return list(values)
+
+    def apart(self) -> AbstractRanks:
+        """Return itself."""
+        return self
+
+    def deal(self, values: Sequence[Sequence[Tensor]]) -> None:
+        """Leave the values as they are."""
 
     def exchange(self, rows: Sequence[float]) -> list[list[float]]:
         """Return the one row."""

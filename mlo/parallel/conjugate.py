@@ -32,6 +32,22 @@ def join(reduce: Reduce, values: Sequence[Tensor]) -> list[Tensor]:
     return list(_Join.apply(reduce, *values))  # type: ignore[no-untyped-call]
 
 
+def total(reduce: Reduce, values: Sequence[Tensor]) -> list[Tensor]:
+    """Return `reduce` of values between fork and join, where it is its own derivative."""
+    return list(_Total.apply(reduce, *values))  # type: ignore[no-untyped-call]
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, reduce: Reduce, *values: Tensor) -> tuple[Tensor, ...]:
+        ctx.reduce = reduce
+        return tuple(reduce(values))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        return None, *total(ctx.reduce, cotangents)
+
+
 class _Fork(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reduce: Reduce, *values: Tensor) -> tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from mlo.checks import check_count
 from mlo.errors import ConfigError, RankError
 from mlo.parallel.base import AbstractRanks, Alone
 from mlo.parallel.board import Board
-from mlo.parallel.conjugate import fork, join
+from mlo.parallel.conjugate import fork, join, total
 from mlo.parallel.team import Team
 
 
@@ -77,7 +78,7 @@ class Parallel(AbstractRanks):
         """Return the ranks that see the same batches, and those that have the same problems; None for one alone."""
         if stages == 1 or data == 1:
             return (self._all if stages > 1 else None), (self._all if data > 1 else None)
-        device = "cuda" if "nccl" in str(dist.get_backend()) else "cpu"
+        device = "cuda" if "nccl" in dist.get_backend_config() else "cpu"
         mesh = init_device_mesh(device, (data, stages), mesh_dim_names=("data", "stages"))
         return Team(mesh.get_group("stages"), self._board), Team(mesh.get_group("data"), self._board)
 
@@ -88,6 +89,27 @@ class Parallel(AbstractRanks):
     def seed(self, seed: int) -> int:
         """Return a seed for what this rank draws by itself: of each replica another one, the same for its members."""
         return seed + 1_000_003 * self.replica
+
+    def across(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over replicas."""
+        return list(values) if self._column is None else total(self._column.total, values)
+
+    def over_members(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over members."""
+        return list(values) if self._row is None else self._row.total(values)
+
+    def apart(self) -> Parallel:
+        """Return the same replicas, each with one member."""
+        found = copy.copy(self)
+        found.members, found.member, found._row = 1, 0, None
+        return found
+
+    def deal(self, values: Sequence[Sequence[Tensor]]) -> None:
+        """Overwrite the values of each place with those of the member whose turn it is."""
+        if self._row is not None:
+            sent = [self._row.send(v, place % self.members) for place, found in enumerate(values) for v in found]
+            for wait in sent:
+                wait()
 
     def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
         """Return the same values; cotangents on them are averaged."""
@@ -110,10 +132,10 @@ class Parallel(AbstractRanks):
 
     def same(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Return the values of the first rank of all."""
-        copies = [value.detach().clone(memory_format=torch.contiguous_format) for value in values]
-        for wait in [self._all.send(copy, 0) for copy in copies]:
+        found = [value.detach().clone(memory_format=torch.contiguous_format) for value in values]
+        for wait in [self._all.send(value, 0) for value in found]:
             wait()
-        return copies
+        return found
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -133,8 +155,9 @@ class Parallel(AbstractRanks):
 
     @cached_property
     def _device(self) -> torch.device:
-        cuda = "nccl" in str(dist.get_backend())
-        return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        if "cpu:" in dist.get_backend_config():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
 
     def _averaged(self, values: Sequence[Tensor]) -> list[Tensor]:
         return list(values) if self._column is None else self._scaled(self._column.total(values))

@@ -43,7 +43,7 @@ class Team:
         for indices in kinds.values():
             chosen = [values[index].detach() for index in indices]
             flat = torch.cat([value.reshape(-1) for value in chosen])  # a copy, also of one value
-            self._wait(partial(dist.all_reduce, flat, group=self._group, async_op=True))
+            self._wait(partial(dist.all_reduce, flat, group=self._group, async_op=True), flat)
             parts = flat.split([value.numel() for value in chosen])
             found |= {i: part.view(v.shape) for i, part, v in zip(indices, parts, chosen, strict=True)}
         return [found[index] for index in range(len(values))]
@@ -51,7 +51,7 @@ class Team:
     def gather(self, row: Tensor) -> list[Tensor]:
         """Return what each rank gave, in their order; all of one shape."""
         rows = [torch.empty_like(row) for _ in range(self.size)]
-        self._wait(lambda: dist.all_gather(rows, row, group=self._group, async_op=True))
+        self._wait(lambda: dist.all_gather(rows, row, group=self._group, async_op=True), row)
         return rows
 
     def send(self, value: Tensor, owner: int) -> Callable[[], None]:
@@ -62,7 +62,7 @@ class Team:
         """
         source = owner if self._group is None else dist.get_global_rank(self._group, owner)
         work = self._started(lambda: dist.broadcast(value, source, group=self._group, async_op=True))
-        return lambda: self._finish(work)
+        return lambda: self._finish(work, value)
 
     def lend(self, thing: object, owner: int) -> object:
         """Return what the rank with number `owner` gave; it is pickled, and read by ranks of the same program."""
@@ -71,8 +71,8 @@ class Team:
         self._started(lambda: dist.broadcast_object_list(things, source, group=self._group))
         return things[0]
 
-    def _wait(self, start: Callable[[], Any]) -> None:
-        self._finish(self._started(start))
+    def _wait(self, start: Callable[[], Any], value: Tensor) -> None:
+        self._finish(self._started(start), value)
 
     def _started(self, start: Callable[[], Any]) -> Any:
         try:
@@ -80,8 +80,8 @@ class Team:
         except RuntimeError as error:
             raise self._lost(error) from error
 
-    def _finish(self, work: Any) -> None:
-        if dist.get_backend(self._group) != "gloo":
+    def _finish(self, work: Any, value: Tensor) -> None:
+        if value.device.type != "cpu":
             work.wait()  # on the device's own queue: the host goes on
             return
         while True:
