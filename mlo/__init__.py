@@ -7,6 +7,7 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
+from mlo.batch_norm import SyncBatchNorm
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -89,6 +90,7 @@ __all__ = [
     "SingleLoop",
     "StabilityError",
     "Sum",
+    "SyncBatchNorm",
     "UnconvergedError",
     "UnconvergedWarning",
     "Unroll",

@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"layout", "flat", "look", "vector"},
     {"autodiff", "meter", "module", "variable"},
     {"update", "linear", "parallel"},
-    {"view"},
+    {"view", "batch_norm"},
     {"pieces"},
     {"hypergradient"},
     {"problem"},
