@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -56,9 +54,10 @@ class SyncBatchNorm(_BatchNorm):
         """
         ranks, factor = present()
         if ranks.replicas == 1 or not self.training:
-            return cast(Tensor, super().forward(x))
+            return super().forward(x)
         over, alive = [0, *range(2, x.dim())], float(factor > 0)
-        shape = [1, -1, *[1] * (x.dim() - 2)]
+        shape, kind = [1, -1, *[1] * (x.dim() - 2)], x.dtype
+        x = x.float() if x.element_size() < 4 else x  # sums over a batch are not for half precision
         count = torch.full((), alive * x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
         total, count = ranks.across([alive * x.sum(over), count])
         mean = total / count
@@ -69,7 +68,7 @@ class SyncBatchNorm(_BatchNorm):
         found = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             found = found * self.weight.view(shape) + self.bias.view(shape)
-        return found
+        return found.to(kind)
 
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         """Move the running statistics as torch does: the variance without bias."""

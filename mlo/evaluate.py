@@ -88,7 +88,7 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
 def _added(losses: Sequence[Tensor], at: Params) -> Tensor:
     """Return the sum of losses; of none, zero."""
     zero = torch.zeros((), dtype=torch.float64, device=Flat.of(at).vectors[0].device)
-    return torch.stack(losses).sum() if losses else zero
+    return torch.stack(list(losses)).sum() if losses else zero
 
 
 @dataclass(frozen=True, eq=False)
