@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from applications.nas import launch
 from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
 from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         COMMANDS[words[0]](words[1:], console)
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        sys.stderr.write(f"error: {error}{notes}\n")
+        sys.stderr.write(f"{launch.prefix()}error: {error}{notes}\n")
         return 2
     except SystemExit as stop:  # tyro has printed its message, or the help
         return int(stop.code or 0)
