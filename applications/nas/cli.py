@@ -22,6 +22,7 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas search --config FILE [..]   the same with the settings of an earlier run
   mlo-nas retrain PRESET --run DIR    train a found cell from scratch and test it; presets: {retrain}
   mlo-nas retrain PRESET --cell NAME data:cifar   the same with a published cell, without a search
+  mlo-nas retrain --resume DIR        go on with a retraining that was stopped; also under torchrun, on any ranks
   mlo-nas evaluate DIR                test the weights of a retraining again
   mlo-nas zoo [NAME]                  the published cells: sizes, sources, pictures
   mlo-nas spaces                      the operations and the search spaces
