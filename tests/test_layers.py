@@ -42,7 +42,7 @@ LAYERS: list[set[str]] = [  # lowest first
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
     {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded"},
-    {"jobs", "config_fields"},
+    {"jobs", "config_fields", "launch"},
     {"objective", "space"},
     {"data", "methods", "networks"},
     {"settings"},
