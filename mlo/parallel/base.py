@@ -22,11 +22,17 @@ class AbstractRanks(ABC):
         replicas: How many ranks have a share of each batch.
         members: How many ranks have a share of the problems.
         member: Which of these this one is, from 0.
+        replica: Whose share of each batch it has, from 0.
     """
 
     replicas: int
     members: int
     member: int
+    replica: int
+
+    @abstractmethod
+    def seed(self, seed: int) -> int:
+        """Return a seed for what this rank draws by itself: of each replica another one, the same for its members."""
 
     @abstractmethod
     def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
@@ -83,7 +89,11 @@ class AbstractRanks(ABC):
 class Alone(AbstractRanks):
     """One process that shares its work with nobody, whatever torch.distributed has been started for."""
 
-    replicas, members, member = 1, 1, 0
+    replicas, members, member, replica = 1, 1, 0, 0
+
+    def seed(self, seed: int) -> int:
+        """Return the seed."""
+        return seed
 
     def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
         """Return the values."""

@@ -9,10 +9,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from applications.nas import launch
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.dry_run import describe, make_plan, time_step
 from applications.nas.presets import SEARCH
-from applications.nas.progress import progress
+from applications.nas.progress import progress, silent
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
 from applications.nas.settings import SearchSettings
@@ -39,15 +40,27 @@ def run(words: list[str], console: Console) -> None:
     command = parse(command, rest, f"mlo-nas search {name}")
     if command.time and not command.dry_run:
         raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
-    if command.dry_run:
+    with launch.ranks() as ranks:
+        if command.dry_run:
+            _describe(command, console, ranks)
+        elif ranks.first:
+            _search(command, name, console, ranks)
+        else:
+            search(command.settings, Path(), silent, ranks)
+
+
+def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> None:
+    if ranks.first:
         plan = make_plan(command.settings)
         seconds = [time_step(plan, number) for number in range(len(plan.stages))] if command.time else []
         console.print(describe(plan, seconds), highlight=False, markup=False, soft_wrap=True, end="")
-        return
+
+
+def _search(command: SearchCommand, name: str, console: Console, ranks: launch.Ranks) -> None:
     with new_folder(command.out, Path("runs"), name) as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         with progress(console) as begin:
-            outcome = search(command.settings, folder, begin("search"))
+            outcome = search(command.settings, folder, begin("search"), ranks)
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)

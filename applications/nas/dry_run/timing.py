@@ -34,7 +34,7 @@ def time_step(plan: Plan, number: int) -> float:
     prepared = prepare(course, number, plan.stages[number].space)
     for learner in prepared.learners:
         settings.method.begin_epoch(learner.network, Progress(number, 0, prepared.stage.epochs))
-    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
+    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings), parallel=mlo.Alone())
     engine.step()  # the first one of all sets things up
     _wait(course.device)
     started = time.perf_counter()

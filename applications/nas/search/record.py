@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from applications.nas.methods import Progress
 from applications.nas.methods.derivation import strongest_cells
 from applications.nas.progress import Tick
 from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
+from applications.nas.search.checkpoint import write_checkpoint
 from applications.nas.search.pages import draw_search, explain_search
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings
 from applications.nas.space.cell import CellSpace
@@ -50,27 +52,73 @@ class Epoch:
     sight: Sight
 
 
-class Record:
-    """Writes a search down as it runs.
+class AbstractRecord(ABC):
+    """What is kept of a search as it runs.
 
     Attributes:
         steps: Outer steps made.
         gradients: Gradients of one task's loss taken.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.steps, self.gradients = 0, 0
+
+    def step(self, report: mlo.Report, place: Progress, lr: float, cost: int) -> None:
+        """Count a step, and write it down."""
+        self.steps += 1
+        self.gradients += cost
+        self._write_step(report, place, lr)
+
+    @abstractmethod
+    def _write_step(self, report: mlo.Report, place: Progress, lr: float) -> None:
+        """Write a step down."""
+
+    @abstractmethod
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Write an epoch down."""
+
+    @abstractmethod
+    def keep(self, engine: mlo.Engine, place: Progress) -> None:
+        """Write down what the engine holds after an epoch."""
+
+    @abstractmethod
+    def stop(self, place: Progress, reason: str) -> None:
+        """Say that a method has ended its stage."""
+
+
+class Bystander(AbstractRecord):
+    """Counts alone: the record of a rank that leaves the writing to the first."""
+
+    def _write_step(self, report: mlo.Report, place: Progress, lr: float) -> None:
+        """Write nothing."""
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Write nothing."""
+
+    def keep(self, engine: mlo.Engine, place: Progress) -> None:
+        """Write nothing."""
+
+    def stop(self, place: Progress, reason: str) -> None:
+        """Say nothing."""
+
+
+class Record(AbstractRecord):
+    """Writes a search down as it runs.
+
+    Attributes:
         folder: Of the run.
     """
 
     def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int, alarms: Alarms) -> None:
         """Tell the progress bar how long it will be."""
-        self.steps, self.gradients = 0, 0
+        super().__init__()
         self._said: list[str] = []
         self.folder, self._alarms = folder, alarms
         self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
         tick(0, total, "")
 
-    def step(self, report: mlo.Report, place: Progress, lr: float, cost: int) -> None:
-        """Write a step down."""
-        self.steps += 1
-        self.gradients += cost
+    def _write_step(self, report: mlo.Report, place: Progress, lr: float) -> None:
         row = {"step": float(self.steps), "stage": place.stage + 1.0, "epoch": place.epoch + 1.0, "lr": lr}
         row |= {f"loss/{name}": value for name, value in report.losses.items()}
         row |= {f"gradient/{name}": value for name, value in report.norms.items()}
@@ -100,6 +148,10 @@ class Record:
         write_epochs(self.folder, self._history.snapshots)
         write_warnings(self.folder, self._alarms.all)
 
+    def keep(self, engine: mlo.Engine, place: Progress) -> None:
+        """Write down what the engine holds after an epoch."""
+        write_checkpoint(self.folder, engine, place)
+
     def stop(self, place: Progress, reason: str) -> None:
         """Say that a method has ended its stage."""
         text = f"stage {place.stage + 1} ends after epoch {place.epoch + 1}: {reason}"
@@ -121,7 +173,13 @@ def formulation_name(settings: SearchSettings) -> str:
 
 
 def write_outcome(
-    folder: Path, settings: SearchSettings, tasks: Sequence[str], found: Epoch, record: Record, seconds: float
+    folder: Path,
+    settings: SearchSettings,
+    tasks: Sequence[str],
+    found: Epoch,
+    record: Record,
+    seconds: float,
+    devices: int,
 ) -> None:
     """Write the cell, its cost, the pictures and the pages."""
     device = choose_device(settings.device)
@@ -135,7 +193,7 @@ def write_outcome(
         "gradients": record.gradients,
         "seconds": seconds,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "devices": 1,
+        "devices": devices,
         "skips": count_skips(found.genotype),
     }
     # The cell before its pictures, so that a disk that is full loses no search.

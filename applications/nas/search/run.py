@@ -12,10 +12,11 @@ import torch
 from applications.nas.data import Task, split_records
 from applications.nas.draw import sketch_graph, write_sketch
 from applications.nas.formulations import gradients_per_step
+from applications.nas.launch import Ranks
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json, write_text
-from applications.nas.search.record import Epoch, Record, write_outcome
+from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
 from applications.nas.search.words import strength_label
 from applications.nas.seeded import seeded
@@ -23,7 +24,7 @@ from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 from applications.nas.watch import Alarms, Watch, first_batch
-from mlo import ConfigError
+from mlo import Alone, ConfigError, Parallel
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class SearchOutcome:
     seconds: float
 
 
-def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> SearchOutcome:
+def search(settings: SearchSettings, folder: Path, tick: Tick = silent, ranks: Ranks = Ranks()) -> SearchOutcome:
     """Search a cell and write everything about it into a folder.
 
     Args:
         settings: What to search, and how.
         folder: An empty folder; made, once the request has proved sound, if it does not exist.
         tick: Told how far it is.
+        ranks: Who shares the search; all of them make this call, and the first writes.
 
     Returns:
         The outcome.
@@ -60,23 +62,34 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent) -> Searc
     """
     settings = complete(settings)
     tasks = chosen_tasks(settings)
-    course = begin(settings, tasks)
+    course = begin(settings, tasks, ranks)
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
+    # What methods draw, such as masks of dropout; batches, initial weights and variables have generators of their own.
+    seed = 1000 * settings.seed + 9
+    started = time.monotonic()
+    with seeded(course.parallel.seed(seed), course.device):
+        if not ranks.first:
+            bystander = Bystander()
+            found = _run(course, first, bystander)
+            return SearchOutcome(found.genotype, bystander.steps, bystander.gradients, time.monotonic() - started)
+        _write_request(course, first, folder)
+        with RunLog(folder, metric_columns(first.graph)) as log:
+            record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
+            found = _run(course, first, record)
+    outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
+    write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds, ranks.world)
+    return outcome
+
+
+def _write_request(course: Course, first: Prepared, folder: Path) -> None:
+    """Write down what is asked for."""
+    settings = course.settings
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
-    write_json(folder / SPLITS, split_records(tasks))
+    write_json(folder / SPLITS, split_records(course.tasks))
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
     strength = strength_label(settings.formulation, settings.weights.lr)
     write_sketch(folder, sketch_graph(first.graph, strength=strength))
-    started = time.monotonic()
-    # What methods draw, such as masks of dropout; batches, initial weights and variables have generators of their own.
-    draws = seeded(1000 * settings.seed + 9, course.device)
-    with RunLog(folder, metric_columns(first.graph)) as log, draws:
-        record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
-        found = _run(course, first, record)
-    outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
-    write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds)
-    return outcome
 
 
 def complete(settings: SearchSettings) -> SearchSettings:
@@ -108,14 +121,26 @@ def chosen_tasks(settings: SearchSettings, loaded: tuple[Task, ...] | None = Non
     return tasks
 
 
-def begin(settings: SearchSettings, tasks: Sequence[Task]) -> Course:
+def begin(settings: SearchSettings, tasks: Sequence[Task], ranks: Ranks = Ranks()) -> Course:
     """Return a search that stands at its beginning."""
-    device = choose_device(settings.device)
-    streams = [make_streams(settings, task, index, device) for index, task in enumerate(tasks)]
+    device, parallel = choose_device(settings.device), _parallel(settings, ranks)
+    share = Ranks(parallel.replica, parallel.replicas)
+    streams = [make_streams(settings, task, index, device, share) for index, task in enumerate(tasks)]
     generator = torch.Generator().manual_seed(settings.seed)
-    looks = settings.watch.gap or settings.watch.eigenvalue > 0
-    watch = Watch(settings, [first_batch(valid) for _, valid in streams] if looks else [])
-    return Course(settings, tuple(tasks), tuple(streams), device, generator, watch)
+    asked = settings.watch if ranks.first else replace(settings.watch, gap=False, eigenvalue=0)
+    looks = asked.gap or asked.eigenvalue > 0
+    watch = Watch(replace(settings, watch=asked), [first_batch(valid) for _, valid in streams] if looks else [])
+    return Course(settings, tuple(tasks), tuple(streams), device, generator, watch, parallel)
+
+
+def _parallel(settings: SearchSettings, ranks: Ranks) -> Alone | Parallel:
+    stages = settings.parallel.stages
+    if ranks.world > 1:
+        return Parallel(stages=stages)
+    if stages > 1:
+        cure = f"start by torchrun --nproc-per-node {stages} -m applications.nas search ..., or leave it at 1"
+        raise ConfigError(f"parallel: stages={stages} ranks are to share the stages, but there is one: {cure}")
+    return Alone()
 
 
 def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
@@ -125,7 +150,7 @@ def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_st
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
 
 
-def _run(course: Course, prepared: Prepared, record: Record) -> Epoch:
+def _run(course: Course, prepared: Prepared, record: AbstractRecord) -> Epoch:
     """Run all stages; each begins anew, in the space that the one before has left."""
     method, stages = course.settings.method, course.settings.stages()
     last = run_stage(course, prepared, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -17,12 +18,12 @@ from applications.nas.formulations import (
     gradients_per_step,
     looks_ahead,
 )
+from applications.nas.launch import Ranks
 from applications.nas.methods import Progress, Stage
 from applications.nas.networks.batched import BatchedSupernet, in_form
 from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
-from applications.nas.search.checkpoint import write_checkpoint
-from applications.nas.search.record import Epoch, Record
+from applications.nas.search.record import AbstractRecord, Epoch
 from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
@@ -39,7 +40,8 @@ class Course:
         streams: Training and validation batches of each task.
         device: Where to compute.
         generator: Draws the architecture variables of all stages.
-        watch: Measures, and changes nothing.
+        watch: Measures, and changes nothing; on the first rank alone.
+        parallel: The ranks that share the search.
     """
 
     settings: SearchSettings
@@ -48,6 +50,7 @@ class Course:
     device: torch.device
     generator: torch.Generator
     watch: Watch
+    parallel: mlo.Alone | mlo.Parallel
 
     @property
     def epoch_steps(self) -> int:
@@ -61,14 +64,22 @@ class Course:
 
 
 def make_streams(
-    settings: SearchSettings, task: Task, index: int, device: torch.device
+    settings: SearchSettings, task: Task, index: int, device: torch.device, share: Ranks = Ranks()
 ) -> tuple[AbstractBatches, AbstractBatches]:
-    """Return training and validation batches of a task; their order depends on seed and place of the task alone."""
+    """Return training and validation batches of a task; their order depends on seed and place of the task alone.
+
+    Args:
+        settings: Of the search.
+        task: The task.
+        index: Its place.
+        device: Where the batches end.
+        share: Whose share of each batch is given.
+    """
     base = _seed(settings, index)
     size = settings.batches[index] if settings.batches else settings.batch
     return (
-        task.stream("train", size=size, seed=base + 1, device=device, training=True),
-        task.stream("valid", size=size, seed=base + 2, device=device, training=True),
+        task.stream("train", size=size, seed=base + 1, device=device, training=True, ranks=share),
+        task.stream("valid", size=size, seed=base + 2, device=device, training=True, ranks=share),
     )
 
 
@@ -110,7 +121,7 @@ def metric_columns(graph: mlo.ProblemGraph) -> list[str]:
     return ["step", "stage", "epoch", "lr", *kinds]
 
 
-def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
+def run_stage(course: Course, prepared: Prepared, record: AbstractRecord) -> Epoch:
     """Run one stage.
 
     Args:
@@ -122,7 +133,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
         Its last epoch.
     """
     settings, stage = course.settings, prepared.stage
-    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings))
+    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings), parallel=course.parallel)
     moved = []
     for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
         prepared.clock.now = place
@@ -132,7 +143,7 @@ def run_stage(course: Course, prepared: Prepared, record: Record) -> Epoch:
         _run_epoch(course, engine, place, frozen, record)
         last = _look(course, engine, prepared, place, frozen)
         record.end_epoch(last)
-        write_checkpoint(record.folder, engine, place)
+        record.keep(engine, place)
         moved += [] if frozen else [last.genotype]
         reason = settings.method.stop(moved) if moved else None
         if reason is not None:
@@ -150,7 +161,7 @@ def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progres
     return Epoch(place, variables, strengths, space, genotype, frozen, sight)
 
 
-def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: Record) -> None:
+def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: AbstractRecord) -> None:
     settings = course.settings
     rate = cosine(settings.weights, place.epochs, course.epoch_steps)
     cost = gradients_per_step(settings.formulation, settings.rule, len(course.tasks), frozen=frozen)
@@ -172,7 +183,10 @@ def _learner(course: Course, index: int, number: int, stage: Stage, space: CellS
             in_channels=task.train.shape[0],
             large=settings.supernet.stem == "large",
         )
-    formed = in_form(network, settings.supernet.form)
+    if settings.parallel.sync_batch_norm:
+        formed: Supernet | BatchedSupernet = cast(Supernet, mlo.SyncBatchNorm.convert(network))
+    else:
+        formed = in_form(network, settings.supernet.form)
     _check_fit(formed, task)
     train, valid = course.streams[index]
     return Learner(task.name, formed.to(course.device), train, valid, task.objective.loss)

@@ -5,6 +5,7 @@ from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving, MultiTask, SingleTask
 from applications.nas.settings.network import CifarForm, ImageNetForm, NetworkForm, TorchvisionForm
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
+from applications.nas.settings.parallel import ParallelSettings
 from applications.nas.settings.retrain import RetrainData, RetrainSettings, RetrainWeights
 from applications.nas.settings.schedule import (
     AbstractSchedule,
@@ -45,5 +46,6 @@ __all__ = [
     "SupernetSettings",
     "TorchvisionForm",
     "WatchSettings",
+    "ParallelSettings",
     "WeightSettings",
 ]

@@ -13,6 +13,7 @@ from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving
 from applications.nas.settings.optimizers import ArchitectureSettings, WeightSettings
+from applications.nas.settings.parallel import ParallelSettings
 from applications.nas.settings.watch import WatchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
@@ -79,10 +80,11 @@ class SearchSettings:
     weights: WeightSettings = field(default_factory=WeightSettings)
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
+    parallel: ParallelSettings = field(default_factory=ParallelSettings)
     epochs: int = 50
     """Passes over the first task's training part; P-DARTS makes as many in each stage."""
     batch: int = 64
-    """Images in a batch, of training and of validation."""
+    """Images in a batch, of training and of validation; of all ranks together."""
     batches: tuple[int, ...] = ()
     """The same for each task, in their order; left out: `batch` for all."""
     seed: int = 0
@@ -95,6 +97,8 @@ class SearchSettings:
         check("search", self, self.epochs >= 1, "epochs must be at least 1")
         check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         check("search", self, min(self.batches, default=2) >= 2, "batches must be at least 2, for BatchNorm")
+        whole = not (self.parallel.sync_batch_norm and self.supernet.form == "batched")
+        check("search", self, whole, "sync_batch_norm takes the plain supernet: leave supernet.form at auto")
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
         self.stages()  # raises if the method cannot search so
 
