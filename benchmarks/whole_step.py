@@ -2,19 +2,23 @@
 
     PYTHONPATH=. python benchmarks/whole_step.py            two small cases, two minutes
     PYTHONPATH=. python benchmarks/whole_step.py --all      all cases, a quarter of an hour
+    PYTHONPATH=. python benchmarks/whole_step.py --device cuda --cases "DARTS-2nd, full" "interleaving, full" --compile
 
 DARTS-2nd on one task, and interleaving with K = M = 2; finite differences, float32, random images. The rivals are
 `original_order.py` and `original_interleaving.py`, which equal the engine in float64 (tests/nas/test_whole_step.py).
-Counts are exact; times are CPU time, of one process, as ratios to the rival of the same round.
+Counts are exact; times are CPU time of one process, on a GPU wall time with a wait at both ends, as ratios to the
+rival of the same round. On a GPU the operations are what the host launches, and the peak is that of its allocator.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,21 +50,23 @@ class Size:
         layers: L.
         batch: Images in a batch.
         side: Height and width of an image.
+        device: Where to compute.
     """
 
     channels: int
     layers: int
     batch: int
     side: int
+    device: str = "cpu"
 
     def network(self, classes: int) -> Supernet:
-        return Supernet(CellSpace(), self.channels, self.layers, classes)
+        return Supernet(CellSpace(), self.channels, self.layers, classes).to(self.device)
 
     def learner(self, name: str, classes: int, form: Callable[[Supernet], nn.Module]) -> Learner:
         torch.manual_seed(classes)
         network = form(self.network(classes))
-        pixels = torch.randn(2, self.batch, 3, self.side, self.side)
-        train, valid = ([(x, torch.arange(self.batch) % classes)] for x in pixels)
+        pixels = torch.randn(2, self.batch, 3, self.side, self.side).to(self.device)
+        train, valid = ([(x, torch.arange(self.batch, device=self.device) % classes)] for x in pixels)
         return Learner(name, network, train, valid)
 
 
@@ -70,7 +76,10 @@ CASES = {
     "DARTS-2nd, middle": (Size(8, 5, 16, 32), False),
     "interleaving, small": (Size(4, 3, 32, 16), True),
     "interleaving, middle": (Size(8, 5, 16, 32), True),
+    "DARTS-2nd, full": (Size(16, 8, 64, 32), False),
+    "interleaving, full": (Size(16, 8, 64, 32), True),
 }
+ON_CPU = list(CASES)[:5]
 QUICK = list(CASES)[:2]
 
 
@@ -78,19 +87,27 @@ def plain(network: Supernet) -> nn.Module:
     return network
 
 
+def compiled(network: Supernet) -> nn.Module:
+    made = BatchedSupernet(network)
+    made.compile()
+    return made
+
+
 FORMS: dict[str, Callable[[Supernet], nn.Module]] = {"plain": plain, "batched": BatchedSupernet}
+COMPILED = "batched, compiled"
 
 
 def steps(size: Size, interleaving: bool, chosen: list[str]) -> dict[str, Callable[[], object]]:
     """Return what makes one iteration: the rival's, and ours with each form of the supernet."""
     formulation = Interleaving(rounds=2) if interleaving else SingleTask()
     settings = SearchSettings(formulation=formulation, gradient=GradientSettings("difference"), batch=size.batch)
-    drawn = initial_alphas(CellSpace(), torch.Generator().manual_seed(0))
+    drawn = {k: v.to(size.device) for k, v in initial_alphas(CellSpace(), torch.Generator().manual_seed(0)).items()}
     tasks = CLASSES if interleaving else CLASSES[1:]
     learners = [size.learner(str(classes), classes, plain) for classes in tasks]
     made: dict[str, Callable[[], object]] = {RIVAL: rival(size, learners, drawn, settings)}
     for name in chosen:
-        ours = [size.learner(str(classes), classes, FORMS[name]) for classes in tasks]
+        form = compiled if name == COMPILED else FORMS[name]
+        ours = [size.learner(str(classes), classes, form) for classes in tasks]
         made[f"engine, {name}"] = mlo.Engine(build_graph(ours, drawn, settings), look_ahead=looks_ahead(settings)).step
     return made
 
@@ -133,9 +150,27 @@ def measured(size: Size, interleaving: bool, chosen: list[str], rounds: int) -> 
         with counting_passes() as passes:
             action()
         counts[name] = {"passes": len(passes), **counted(action, memory=True)[1].as_dict()}
-    seconds = interleaved(actions, rounds)
+        if size.device == "cuda":
+            counts[name]["peak"] = cuda_peak(action)
+    clock = waiting_clock if size.device == "cuda" else time.process_time
+    seconds = interleaved(actions, rounds, clock)
     faster = {name: over(seconds[RIVAL], own) for name, own in seconds.items()}
-    return {"size": vars(size), "rounds": rounds, "clock": "process_time", "counts": counts, "times faster": faster}
+    found = {"size": vars(size), "rounds": rounds, "clock": clock.__name__, "counts": counts, "times faster": faster}
+    if size.device == "cuda":
+        found |= {"gpu": torch.cuda.get_device_name(), "seconds": {n: statistics.median(s) for n, s in seconds.items()}}
+    return found
+
+
+def waiting_clock() -> float:
+    """Return the wall time when the GPU has caught up."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def cuda_peak(action: Callable[[], object]) -> int:
+    torch.cuda.reset_peak_memory_stats()
+    action()
+    return torch.cuda.max_memory_allocated()
 
 
 def shown(title: str, found: dict[str, Any]) -> None:
@@ -152,14 +187,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=QUICK, metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--all", action="store_true", help="all cases")
+    parser.add_argument("--all", action="store_true", help="all cases that suit a CPU")
     parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS), help="of the supernet")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="the batched form by torch.compile as well")
     options = parser.parse_args()
+    forms = [*options.forms, *([COMPILED] if options.compile else [])]
     logging.getLogger("mlo").setLevel(logging.ERROR)  # that the first stage dominates is known, and no matter here
-    for name in CASES if options.all else options.cases:
-        found = measured(*CASES[name], options.forms, options.rounds)
+    for name in ON_CPU if options.all else options.cases:
+        size, interleaving = CASES[name]
+        found = measured(replace(size, device=options.device), interleaving, forms, options.rounds)
         shown(name, found)
-        print(f"written: {store('whole_step', name, found)}")
+        where = "whole_step" if options.device == "cpu" else "whole_step_gpu"
+        print(f"written: {store(where, name, found)}")
 
 
 if __name__ == "__main__":
