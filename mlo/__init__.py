@@ -7,6 +7,7 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
+from mlo.checkpoint import restore, save
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -41,9 +42,8 @@ from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neuma
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import Clipped, Learned, clip_norm
+from mlo.version import __version__
 from mlo.view import View
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Advice",
@@ -92,5 +92,7 @@ __all__ = [
     "hypergradient",
     "influence",
     "interleave",
+    "restore",
+    "save",
     "testing",
 ]

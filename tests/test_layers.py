@@ -19,11 +19,11 @@ import pytest
 from tests.import_rule import House, cycle, private_uses, public_names, undeclared, unknown, upward
 
 LAYERS: list[set[str]] = [  # lowest first
-    {"errors", "label"},
+    {"errors", "label", "version"},
     {"checks"},
     {"rng"},
     {"layout", "flat", "look", "vector"},
-    {"autodiff", "meter", "module", "variable"},
+    {"autodiff", "meter", "module", "refusals", "variable"},
     {"update", "linear"},
     {"view"},
     {"hypergradient"},
@@ -33,8 +33,8 @@ LAYERS: list[set[str]] = [  # lowest first
     {"context"},
     {"solve"},
     {"feed"},
-    {"engine", "gradient", "distributed"},
-    {"advice", "advise"},
+    {"engine", "gradient", "distributed", "snapshot"},
+    {"advice", "advise", "checkpoint"},
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
