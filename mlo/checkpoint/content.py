@@ -40,7 +40,7 @@ def packed(graph: ProblemGraph, held: Snapshot) -> tuple[Content, Tensors]:
         state: Node | None = None
         if name in held.states:
             state = encoded(held.states[name], f"states/{path}", tensors)
-            sample(problem, held.params, state, tensors)  # what would be refused then is refused now
+            _check_restorable(problem, held.params, state, tensors)
         problems[name] = ProblemContent(values, buffers, fingerprints(frozen(problem)), state)
     adjoints = {name: keep(tensors, f"adjoints/{escaped(name)}", value) for name, value in held.adjoints.items()}
     warned = [[kind, name, times] for (kind, name), times in held.unconverged.items()]
@@ -85,21 +85,27 @@ def frozen(problem: Problem) -> dict[str, Tensor]:
     return {name: value for name, value in problem.variable.named_parameters() if name not in trained}
 
 
-def sample(problem: Problem, values: Values, node: Node, tensors: Tensors) -> Sample:
-    """Return a state of the update of a problem that has the form of `node`.
-
-    Raises:
-        DataError: If that update keeps no such state.
-    """
+def _sample(problem: Problem, values: Values, node: Node, tensors: Tensors) -> Sample | str:
+    """Return a state of the update of a problem that has the form of `node`, or how they differ."""
     rule = problem.rule
     if rule is None:
-        raise DataError(f"states/{escaped(problem.name)}: the problem has no update now: give it the one that it had")
+        return "it has none now"
     others = {name: values[name] for name in (*rule.reads, *rule.remembers)}
     return sample_like(rule, values[problem.name], others, f"states/{escaped(problem.name)}", node, tensors)
 
 
+def _check_restorable(problem: Problem, values: Values, node: Node, tensors: Tensors) -> None:
+    """Refuse a state now that `restore` would refuse then."""
+    found = _sample(problem, values, node, tensors)
+    if isinstance(found, str):
+        what = f"problem {problem.name!r}: the state of its update has another form after more steps ({found})"
+        raise DataError(f"{what}, so it cannot be told from that of another update: let it keep the same things always")
+
+
 def _state(problem: Problem, params: Values, node: Node, tensors: Tensors) -> State:
-    found = sample(problem, params, node, tensors)
+    found = _sample(problem, params, node, tensors)
+    if isinstance(found, str):
+        raise DataError(f"problem {problem.name!r}: its update is another one: {found}")
     return decoded(node, lambda key: tensors[key].to(found.tensors[key].device), found.records)
 
 

@@ -151,4 +151,4 @@ def _check_content(content: Content, places: Mapping[str, Place]) -> None:
 
 def _expect(right: bool, what: str) -> None:
     if not right:
-        raise ValueError(f"its {what} are not as they are written")
+        raise ValueError(f"unexpected {what}")

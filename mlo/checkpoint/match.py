@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mlo.checkpoint.tree import Node, Tensors, encoded, records
-from mlo.errors import DataError, MLOError
+from mlo.errors import MLOError
 from mlo.gradient import recording
 from mlo.rng import preserved
 from mlo.update import State, UpdateRule, detach_state
@@ -33,8 +33,10 @@ class Sample:
     records: dict[str, type]
 
 
-def sample_like(rule: UpdateRule, params: Params, others: Values, path: str, node: Node, tensors: Tensors) -> Sample:
-    """Return a state of a rule that has the form of a given one.
+def sample_like(
+    rule: UpdateRule, params: Params, others: Values, path: str, node: Node, tensors: Tensors
+) -> Sample | str:
+    """Return a state of a rule that has the form of a given one, or how they differ.
 
     What a rule keeps is found by trying: its state before the first update, and after one and two by a gradient of
     zero, for an update may add what was not there before, such as a momentum. Only a state that has the very numbers of
@@ -47,17 +49,15 @@ def sample_like(rule: UpdateRule, params: Params, others: Values, path: str, nod
         path: What the keys of the tensors start with.
         node: The form.
         tensors: Its tensors, by key.
-
-    Raises:
-        DataError: If the rule keeps no such state; the message names the first difference.
     """
+    found: str | None = ""
     for updates, state in enumerate(_states(rule, params, others)):
         made: Tensors = {}
         sample = Sample(encoded(state, path, made), made, records(state))
         found = next(_differences(path, node, sample.node, tensors, made, exact=updates == 0), None)
         if found is None:
             return sample
-    raise DataError(found)
+    return found or f"{path} is of no known form"
 
 
 def _states(rule: UpdateRule, params: Params, others: Values) -> Iterator[State]:
@@ -79,26 +79,26 @@ def _differences(path: str, there: Node, here: Node, saved: Tensors, made: Tenso
     """Yield how a saved node differs from one of this rule; numbers count where `exact`."""
     kind = next(iter(there), None)
     if kind != next(iter(here), None):
-        yield f"{path}: was {_name(there)}, and is {_name(here)} for this update"
+        yield f"{path} was {_name(there)}, and is {_name(here)} now"
     elif kind == "tensor":
         yield from _tensor_differences(path, saved[there["tensor"]], made[here["tensor"]])
     elif kind in ("value", "float"):
         if type(there[kind]) is not type(here[kind]) or (exact and there != here):
-            yield f"{path}: was {there[kind]!r}, and is {here[kind]!r} for this update"
+            yield f"{path} was {there[kind]!r}, and is {here[kind]!r} now"
     elif kind == "record" and there["record"] != here["record"]:
-        yield f"{path}: was {_name(there)}, and is {_name(here)} for this update"
+        yield f"{path} was {_name(there)}, and is {_name(here)} now"
     else:
         before, now = _parts(there), _parts(here)
         for name in [*before, *(name for name in now if name not in before)]:
             if name in before and name in now:
                 yield from _differences(f"{path}/{name}", before[name], now[name], saved, made, exact=exact)
             else:
-                yield f"{path}/{name}: is kept {'no more' if name in before else 'now, and was not,'} by this update"
+                yield f"{path}/{name} {'was there, and is not now' if name in before else 'is there now, and was not'}"
 
 
 def _tensor_differences(path: str, there: Tensor, here: Tensor) -> Iterator[str]:
     if (there.shape, there.dtype) != (here.shape, here.dtype):
-        yield f"{path}: was {_kind(there)}, and is {_kind(here)} for this update"
+        yield f"{path} was {_kind(there)}, and is {_kind(here)} now"
 
 
 def _kind(value: Tensor) -> str:

@@ -82,7 +82,7 @@ def _shared_digest(ranks: Ranks, content: Content, tensors: Tensors) -> str:
         DataError: If they do not hold the same; the message names the first difference.
     """
     own = fingerprints(tensors)
-    digests = ranks.gathered(content.digest(own))
+    digests: list[str] = ranks.gathered(content.digest(own))
     other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
     if other is not None:
         first, second = (ranks.gathered(own)[rank] for rank in (0, other))

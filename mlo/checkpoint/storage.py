@@ -74,12 +74,13 @@ def write(folder: Path, tensors: Tensors) -> dict[str, Place]:
     Raises:
         OSError: If they cannot be written.
     """
-    from torch.distributed import checkpoint as dcp  # takes over a second to import
+    # Takes over a second to import, so not at the top.
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     copies = {key: value.cpu().contiguous() for key, value in tensors.items()}
     with _raised():
-        # mypy: the decorators of `save` hide its type
-        found: Any = dcp.save(dict(copies), storage_writer=dcp.FileSystemWriter(folder), no_dist=True)
+        found: Any = save(dict(copies), storage_writer=FileSystemWriter(folder), no_dist=True)
     stored = {index.fqn: info for index, info in found.storage_data.items()}
     return {key: _place(value, stored[key]) for key, value in copies.items()}
 
@@ -90,14 +91,15 @@ def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
     Raises:
         DataError: If they cannot be read; the message names the folder.
     """
-    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
         tensors = {key: torch.empty(place.shape, dtype=DTYPES[place.dtype]) for key, place in places.items()}
         with _raised():
-            dcp.load(dict(tensors), storage_reader=_reader(folder, places), no_dist=True)
+            load(dict(tensors), storage_reader=_reader(folder, places), no_dist=True)
     except Exception as error:  # a damaged file can fail in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # The first sentence: what follows in torch's messages is advice that does not fit here.
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).split(". ")[0] or type(error).__name__
         raise DataError(f"{folder}: its tensors cannot be read ({reason[:200]}): take an earlier checkpoint") from error
     return tensors
 
@@ -109,7 +111,7 @@ def fingerprints(tensors: Tensors) -> dict[str, str]:
 
 def _fingerprint(value: torch.Tensor) -> str:
     flat = value.detach().cpu().contiguous().reshape(-1)
-    content = flat.view(torch.uint8).numpy() if flat.numel() else b""
+    content: Any = flat.view(torch.uint8).numpy() if flat.numel() else b""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -120,10 +122,10 @@ def _place(value: torch.Tensor, info: Any) -> Place:
 
 def _reader(folder: Path, places: Mapping[str, Place]) -> Any:
     """Return a reader that knows from the manifest where everything lies."""
-    from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint import metadata as meta
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-    class Reader(dcp.FileSystemReader):
+    class Reader(FileSystemReader):
         def read_metadata(self, *args: Any, **kwargs: Any) -> meta.Metadata:
             found = meta.Metadata({}, planner_data={}, storage_data={})
             for key, place in places.items():
@@ -140,7 +142,7 @@ def _reader(folder: Path, places: Mapping[str, Place]) -> Any:
 @contextmanager
 def _raised() -> Iterator[None]:
     """Let what torch reports as a failure of ranks be raised as the exception that it is."""
-    from torch.distributed.checkpoint import CheckpointException
+    from torch.distributed.checkpoint.api import CheckpointException
 
     with warnings.catch_warnings():
         # It says that one process alone is at work, which is what is asked for.
