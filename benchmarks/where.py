@@ -43,7 +43,7 @@ def call_site() -> str:
         backward |= frame.f_code.co_name == "_engine_run_backward"
         if file.startswith(PACKAGE) and not file.endswith("meter.py"):
             place = file.removeprefix(PACKAGE)
-            if place == "context.py" and frame.f_code.co_name == "call_loss" and not backward:
+            if place == "evaluate.py" and frame.f_code.co_name == "_loss" and not backward:
                 return "in a loss"
             lines.append(f"{place}:{frame.f_lineno} {frame.f_code.co_name}")
             if place not in HELPERS:

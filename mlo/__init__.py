@@ -7,6 +7,7 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
+from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import restore, save
 from mlo.engine import Engine, Report
 from mlo.errors import (
@@ -17,6 +18,7 @@ from mlo.errors import (
     HypergradientMismatch,
     LossError,
     MLOError,
+    RankError,
     ReadError,
     StabilityError,
     UnconvergedError,
@@ -39,6 +41,8 @@ from mlo.hypergradient import (
 )
 from mlo.interleave import influence, interleave
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
+from mlo.parallel import Alone, Parallel
+from mlo.pieces import Sum
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import Clipped, Learned, clip_norm
@@ -47,6 +51,7 @@ from mlo.view import View
 
 __all__ = [
     "Advice",
+    "Alone",
     "CG",
     "Clipped",
     "ConfigError",
@@ -72,16 +77,20 @@ __all__ = [
     "Measurement",
     "Neumann",
     "Nystrom",
+    "Parallel",
     "Penalty",
     "Problem",
     "ProblemGraph",
     "Proximal",
+    "RankError",
     "ReadError",
     "Recompute",
     "Record",
     "Report",
     "SingleLoop",
     "StabilityError",
+    "Sum",
+    "SyncBatchNorm",
     "UnconvergedError",
     "UnconvergedWarning",
     "Unroll",

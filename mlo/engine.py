@@ -13,15 +13,16 @@ from torch import Tensor
 from mlo.checks import check_count
 from mlo.context import Context, Tally
 from mlo.errors import GraphError, MLOError, UnconvergedWarning
-from mlo.feed import Feed
-from mlo.gradient import checked_graph, recording, watched_gradient
+from mlo.gradient import checked_graph, recording, same, watched_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
+from mlo.parallel import AbstractRanks, present_ranks
 from mlo.problem import Problem
 from mlo.snapshot import Resumable
 from mlo.solve import ProblemNode, settle, total_gradient
+from mlo.supply import Supply
 from mlo.update import detach_state
 from mlo.vector import Params, detach, norm
 
@@ -69,24 +70,33 @@ class Engine(Resumable):
         graph: The problems; the outermost one needs an update.
         look_ahead: See above.
         partial: As for `mlo.hypergradient`.
+        parallel: The ranks of torch.distributed that share the work: `mlo.Parallel(...)`, or `mlo.Alone()` for none.
+            None for all that there are, each with a share of the batches. All start from the values of the first rank.
 
     Raises:
         GraphError: If the outermost problem cannot be trained.
     """
 
-    def __init__(self, graph: ProblemGraph, *, look_ahead: bool = False, partial: bool = False) -> None:
+    def __init__(
+        self,
+        graph: ProblemGraph,
+        *,
+        look_ahead: bool = False,
+        partial: bool = False,
+        parallel: AbstractRanks | None = None,
+    ) -> None:
         """Copy the initial values of all problems."""
         self.graph, self.look_ahead, self.partial = checked_graph("Engine", graph), look_ahead, partial
-        self.step_count = 0
+        self.step_count, self.parallel = 0, present_ranks(parallel)
         self._top = _trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
-        with recording():
-            self._params = {p.name: p.kind.initial() for p in graph.problems}
-            self._buffers = {p.name: p.kind.buffers() for p in graph.problems}
+        with recording(), self.parallel.guarded():
+            self._params = {p.name: same(self.parallel, p.kind.initial()) for p in graph.problems}
+            self._buffers = {p.name: same(self.parallel, p.kind.buffers()) for p in graph.problems}
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
         self._adjoints: dict[str, Tensor] = {}
         self._unconverged: dict[tuple[str, str], int] = {}
-        self._feeds = {p.name: Feed(p.name, p.batches) for p in graph.problems}
+        self._supply = Supply(graph, self.parallel)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -124,7 +134,7 @@ class Engine(Resumable):
         """
         tally, look = Tally(), Look()
         try:
-            with recording(), look.first():
+            with self.parallel.guarded(), recording(), look.first():
                 return self._frozen_step(tally, look) if frozen else self._step(tally, look)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
@@ -164,10 +174,20 @@ class Engine(Resumable):
 
     def _context(self, tally: Tally, *, but: str | None = None) -> Context:
         """Return the present state, with a batch for each problem; `but` one, which takes no part."""
-        batches = {name: None if name == but else feed.draw() for name, feed in self._feeds.items()}
-        values = dict(self._params)
-        states, buffers, adjoints = dict(self._states), dict(self._buffers), dict(self._adjoints)
-        return Context(self.graph, values, values, states, buffers, batches, self.partial, adjoints, tally)
+        drawn, values = self._supply.draw(but=but), dict(self._params)
+        return Context(
+            self.graph,
+            values,
+            values,
+            dict(self._states),
+            dict(self._buffers),
+            drawn.batches,
+            self.partial,
+            dict(self._adjoints),
+            self.parallel,
+            drawn.factors,
+            tally,
+        )
 
     def _moved(self, context: Context, gradient: Params) -> tuple[Params, Any]:
         node = ProblemNode(context, self._top.name)

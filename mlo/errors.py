@@ -43,6 +43,10 @@ class UnconvergedError(DivergenceError):
     """A solve, of a problem or for its adjoint, did not converge, and that was asked to be an error."""
 
 
+class RankError(MLOError, RuntimeError):
+    """Another process that shares the work has failed or is gone; the message tells which, and its error."""
+
+
 class UnconvergedWarning(UserWarning):
     """A solve, of a problem or for its adjoint, did not converge; the message tells its residual."""
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from mlo.errors import DataError
+
+
+class _Ended:
+    """The type of `ENDED`."""
+
+    def __repr__(self) -> str:
+        """Return its name."""
+        return "ENDED"
+
+
+ENDED: Final = _Ended()
+"""In the place of a batch, where a pass over the batches has ended."""
 
 
 class Feed:
@@ -15,16 +27,36 @@ class Feed:
         """Begin with the batches of problem `name`."""
         self._name, self._batches = name, batches
         self._iterator: Iterator[Any] | None = None
+        self._passes = 0
 
     def draw(self) -> Any:
-        """Return the next batch."""
+        """Return the next batch, of the next pass if this one has ended; None if there are no batches at all."""
+        batch = self.ahead()
+        if batch is ENDED:
+            self.renew()
+            batch = self.ahead()
+        if batch is ENDED:
+            self.fail()
+        return batch
+
+    def ahead(self) -> Any:
+        """Return the next batch of this pass, or `ENDED`; None if there are no batches at all."""
         if self._batches is None:
             return None
-        for fresh in (False, True):
-            if self._iterator is None or fresh:
-                self._iterator = iter(self._batches)
-            for batch in self._iterator:
-                return batch
+        if self._iterator is None:
+            self._iterator = iter(self._batches)
+        return next(self._iterator, ENDED)
+
+    def renew(self) -> None:
+        """Begin the next pass, in another order if the batches are those of a `DistributedSampler`."""
+        self._iterator = None
+        self._passes += 1
+        anew = getattr(getattr(self._batches, "sampler", None), "set_epoch", None)
+        if anew is not None:
+            anew(self._passes)
+
+    def fail(self) -> NoReturn:
+        """Raise: a pass gave nothing."""
         if isinstance(self._batches, Iterator):
             cure = "declare something that can be read again, such as a list or a DataLoader"
             raise DataError(f"problem {self._name!r}: its batches are used up: {cure}")

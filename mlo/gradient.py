@@ -13,12 +13,16 @@ import torch
 
 from mlo.context import Context
 from mlo.errors import DataError, DivergenceError, GraphError, LossError, UnconvergedWarning
+from mlo.feed import ENDED, Feed
+from mlo.flat import Flat
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.run import watch
 from mlo.look import Look
+from mlo.parallel import AbstractRanks, Alone, present_ranks
 from mlo.problem import Problem
 from mlo.rng import preserved
 from mlo.solve import Solved, settle, total_gradient
+from mlo.supply import Drawn, share
 from mlo.vector import Params, finite, not_finite, zeros_like
 
 
@@ -29,6 +33,7 @@ def hypergradient(
     values: Mapping[str, Any] | None = None,
     batches: Mapping[str, Any] | None = None,
     partial: bool = False,
+    parallel: AbstractRanks | None = None,
 ) -> Any:
     """Return the total derivative of one problem's objective with respect to its own variable.
 
@@ -47,6 +52,7 @@ def hypergradient(
         partial: Differentiate each answer with the answers below it held fixed. Cheaper with three levels and more,
             where it leaves out how deeper answers move and what they read: an approximation, and with nested problems
             a bad one. With two levels it changes nothing.
+        parallel: As for `mlo.Engine`: ranks that have a share of each batch get the hypergradient of all together.
 
     Returns:
         The derivative, shaped as the variable: a tensor for a tensor, a dict by parameter name for a dict or a module.
@@ -60,8 +66,9 @@ def hypergradient(
             needs it to, and that rule is `strict`; otherwise it is warned of.
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
-    with preserved(), recording():
-        context = replace(prepared(graph, of, values or {}, batches or {}), partial=partial)
+    ranks = present_ranks(parallel)
+    with ranks.guarded(), preserved(), recording():
+        context = replace(prepared(graph, of, values or {}, batches or {}, ranks=ranks), partial=partial)
         solved = total_gradient(context, of, (of,))
         gradient = checked_gradient(context, of, solved)
     for message in context.tally.complaints().values():
@@ -84,16 +91,38 @@ def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
     return graph
 
 
-def prepared(graph: ProblemGraph, of: str, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
+def same(ranks: AbstractRanks, params: Params) -> Params:
+    """Return the value that the first rank has."""
+    if ranks.replicas * ranks.members == 1:
+        return params
+    flat = Flat.of(params)
+    return Flat(flat.layout, vectors=ranks.same(flat.vectors))
+
+
+def prepared(
+    graph: ProblemGraph,
+    of: str,
+    values: Mapping[str, Any],
+    batches: Mapping[str, Any],
+    *,
+    ranks: AbstractRanks | None = None,
+) -> Context:
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
     look = Look()
-    context, _ = settle(make_context(graph, values, batches), graph.solved_before(of), look)
+    context, _ = settle(make_context(graph, values, batches, ranks=ranks), graph.solved_before(of), look)
     look.take()
     return context
 
 
-def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mapping[str, Any]) -> Context:
+def make_context(
+    graph: ProblemGraph,
+    values: Mapping[str, Any],
+    batches: Mapping[str, Any],
+    *,
+    ranks: AbstractRanks | None = None,
+) -> Context:
     """Put together a context from what a user gave and the problems declare."""
+    ranks = ranks or Alone()
     for kind, given in (("values", values), ("batches", batches)):
         if not isinstance(given, Mapping):
             example = f"{{{graph.names[0]!r}: ...}}"
@@ -110,13 +139,31 @@ def make_context(graph: ProblemGraph, values: Mapping[str, Any], batches: Mappin
             params[problem.name], buffers[problem.name] = kind_of.initial(), kind_of.buffers()
         else:
             params[problem.name], buffers[problem.name] = kind_of.parse(problem.name, given_value)
+    params = {name: same(ranks, value) for name, value in params.items()}
+    buffers = {name: same(ranks, value) for name, value in buffers.items()}
     states = {p.name: p.rule.init(params[p.name]) for p in graph.problems if p.rule is not None}
-    drawn = {p.name: batches[p.name] if p.name in batches else peek(p) for p in graph.problems}
-    return Context(graph, params, params, states, buffers, drawn)
+    drawn = _drawn(graph, batches, ranks)
+    return Context(graph, params, params, states, buffers, drawn.batches, ranks=ranks, factors=drawn.factors)
 
 
-def peek(problem: Problem) -> Any:
+def _drawn(graph: ProblemGraph, batches: Mapping[str, Any], ranks: AbstractRanks) -> Drawn:
+    """Return a batch for each problem: the one given, else its first."""
+    missing: Any = ENDED if ranks.replicas > 1 else None
+    found = {p.name: batches[p.name] if p.name in batches else peek(p, missing) for p in graph.problems}
+    if ranks.replicas == 1:
+        return Drawn(found)
+    drawn, ended = share(graph, found, ranks, {})
+    for name in ended:
+        Feed(name, graph[name].batches).fail()
+    return drawn
+
+
+def peek(problem: Problem, missing: Any = None) -> Any:
     """Return a problem's first batch without moving its place in its batches.
+
+    Args:
+        problem: The problem.
+        missing: What to return if its batches are empty; None to raise.
 
     Raises:
         DataError: If there is no batch, or looking would use it up.
@@ -129,6 +176,8 @@ def peek(problem: Problem) -> Any:
     with _place_kept(problem.batches):
         for batch in problem.batches:
             return batch
+    if missing is not None:
+        return missing
     raise DataError(f"problem {problem.name!r}: its batches are empty")
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mlo.checks import check_count
 from mlo.errors import ConfigError, GraphError
-from mlo.problem import Loss, Problem
+from mlo.pieces import Loss, Sum
+from mlo.problem import Problem
 from mlo.proximal import Proximal, ProximalUpdate
 from mlo.vector import Params
 from mlo.view import View
@@ -100,6 +101,9 @@ def _stage(learner: Problem, name: str, update: Any) -> Problem:
 
 
 def _renamed(loss: Loss, learner: str, stage: str) -> Loss:
+    if isinstance(loss, Sum):
+        return Sum([_renamed(term, learner, stage) for term in loss.terms])
+
     def stage_loss(view: View, batch: Any) -> Tensor:
         return loss(view.renamed({learner: stage}), batch)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
-
 from mlo.errors import GraphError
 from mlo.hypergradient import AbstractResponse, Unroll
 from mlo.label import label
+from mlo.pieces import Loss
 from mlo.update import UpdateRule, as_update
 from mlo.variable import Variable, as_variable
 from mlo.view import View
-
-Loss = Callable[[View, Any], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +38,10 @@ class Problem:
         response: How the answer depends on what it reads. Not used for the outermost problem.
         batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
             None.
+        accumulate: Into how many chunks each batch is cut, along the first dimension of its tensors. Each is
+            differentiated for itself, and the results are averaged by their lengths: for a loss that is a mean over
+            its batch, the gradient of the whole batch, in the memory of a chunk. BatchNorm normalizes each chunk for
+            itself. An exact second-order product keeps the graphs of all chunks.
 
     Raises:
         GraphError: If an argument is not of its kind.
@@ -56,6 +57,7 @@ class Problem:
     tolerance: float = 0.0
     response: AbstractResponse = field(default_factory=Unroll)
     batches: Iterable[Any] | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Check each argument on its own; the graph checks how problems fit together."""
@@ -73,6 +75,8 @@ class Problem:
             raise GraphError(f"{where}: steps must be a whole number >= 0, got {self.steps!r}")
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float) or not self.tolerance >= 0:
             raise GraphError(f"{where}: tolerance must be a number >= 0, got {self.tolerance!r}")
+        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise GraphError(f"{where}: accumulate must be a whole number >= 1, got {self.accumulate!r}")
         if not isinstance(self.response, AbstractResponse):
             hint = "an instance such as mlo.Unroll() or mlo.Implicit(mlo.CG())"
             raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")

@@ -37,10 +37,11 @@ def _check_module(owner: str, module: nn.Module) -> None:
         where = f"problem {owner!r}: its module" + (f", part {name!r}," if name else "")
         if isinstance(part, DistributedDataParallel):
             reason = "autograd.grad passes over the hooks that average, so each rank would get another hypergradient"
-            cure = f"{_PLAIN}, its .module, and let the engine average: mlo.Engine(..., ranks=mlo.Parallel())"
+            cure = f"{_PLAIN}, its .module: under torchrun mlo.Engine averages by itself (mlo.Parallel)"
             raise GraphError(f"{where} is wrapped in DistributedDataParallel: {reason}: {cure}")
         if isinstance(part, sharded):
-            raise GraphError(f"{where} is sharded ({type(part).__name__}): {_REASON}: {_CURE}")
+            reason = "its weights are freed after a pass, where a second derivative needs them again, and fails"
+            raise GraphError(f"{where} is sharded ({type(part).__name__}): {reason}: {_CURE}")
     tensors = [*module.parameters(), *module.buffers()]
     if any(is_lazy(tensor) for tensor in tensors):
         raise GraphError(f"problem {owner!r}: its module has lazy layers: call it once on a batch before")
@@ -56,10 +57,10 @@ def check_tensors(owner: str, tensors: Iterable[Any]) -> None:
     spread = _classes("torch.distributed.tensor", "DTensor")
     for value in tensors:
         if isinstance(value, spread):
-            raise GraphError(f"problem {owner!r}: its variable has a {type(value).__name__}: {_REASON}: {_CURE}")
+            reason = "its parts lie with several ranks, and a variable is one vector on one device"
+            raise GraphError(f"problem {owner!r}: its variable has a {type(value).__name__}: {reason}: {_CURE}")
 
 
-_REASON = "a second derivative reads weights that were freed after the forward pass, and fails"
 _CURE = f"{_PLAIN} on one device; if it does not fit, take a smaller batch, mlo.Recompute or a lower precision"
 
 

@@ -53,3 +53,18 @@ def replayed(state: RandomState) -> Iterator[None]:
     with preserved():
         state.restore()
         yield
+
+
+def drawn_seed() -> int:
+    """Draw a seed from torch's generator."""
+    return int(torch.randint(2**62, ()))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run the body with every generator begun from a seed, then put them back to where they were on entry."""
+    with preserved():
+        torch.manual_seed(seed)
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)
+        yield

@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlo.ahead import Ahead, Ledger, Pair, taken_ahead
 from mlo.autodiff import cut, named_vjp
-from mlo.context import Context, loss_gradient
+from mlo.context import Context
 from mlo.errors import GraphError, MLOError
-from mlo.hypergradient.base import Evaluation, Node, Point, Trace
+from mlo.evaluate import loss_gradient
+from mlo.hypergradient import FirstOrder, Record, Unroll
+from mlo.hypergradient.base import Evaluation, Linearization, Node, Point, Trace
 from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
@@ -29,7 +32,13 @@ class ProblemNode(Node):
     """A problem of a graph in a context, as response rules see it."""
 
     def __init__(
-        self, context: Context, name: str, *, inside: Sequence[str] | None = None, random: RandomState | None = None
+        self,
+        context: Context,
+        name: str,
+        *,
+        inside: Sequence[str] | None = None,
+        random: RandomState | None = None,
+        ahead: Linearization | None = None,
     ) -> None:
         """Place problem `name` in `context`.
 
@@ -38,12 +47,13 @@ class ProblemNode(Node):
             name: The problem.
             inside: The answers that move with it; None for all of them.
             random: Where every gradient draws from; None for the generators as they are.
+            ahead: Its gradient where a solve starts, if that was taken before.
         """
-        self.context, self.name, self._random = context, name, random
+        self.context, self.name, self._random, self.ahead = context, name, random, ahead
         self.problem = context.graph[name]
         self.steps = 0 if self.problem.rule is None else self.problem.steps
         self.tolerance = self.problem.tolerance
-        self.inputs = context.graph.inputs(name)
+        self.inputs, self.loss_reads = context.graph.inputs(name), tuple(self.problem.reads)
         self._inside = context.graph.inside(name) if inside is None else tuple(inside)
 
     def start(self) -> Point:
@@ -107,6 +117,11 @@ class ProblemNode(Node):
         return solved.seen, ProblemNode(context, self.name, inside=(), random=solved.random)
 
     @property
+    def problems_inside(self) -> tuple[str, ...]:
+        """Names of the problems that are solved anew wherever this one's gradient is taken."""
+        return self._inside
+
+    @property
     def adjoint(self) -> Tensor | None:
         """Return the linear solution of the outer step before."""
         return None if self.context.adjoints is None else self.context.adjoints.get(self.name)
@@ -168,9 +183,11 @@ class Solved:
     random: RandomState | None
 
 
-def solve(context: Context, name: str, *, differentiable: bool = False) -> tuple[ProblemNode, Trace]:
+def solve(
+    context: Context, name: str, *, differentiable: bool = False, ahead: Linearization | None = None
+) -> tuple[ProblemNode, Trace]:
     """Solve problem `name` in `context` by its own response rule."""
-    node = ProblemNode(context, name)
+    node = ProblemNode(context, name, ahead=ahead)
     return node, node.problem.response.respond(node, differentiable=differentiable)
 
 
@@ -183,8 +200,9 @@ def settle(context: Context, names: Sequence[str], look: Look) -> tuple[Context,
         look: Will raise `DivergenceError` if a loss or an answer is not finite.
     """
     traces: dict[str, Trace] = {}
+    ahead, _ = _ahead(context, names, products=False)
     for name in names:
-        traces[name] = run(ProblemNode(context, name))
+        traces[name] = run(ProblemNode(context, name, ahead=ahead.get(name)))
         watch(name, traces[name], look)
         context = with_answer(context, name, traces[name])
     return context, traces
@@ -210,8 +228,10 @@ def total_gradient(
         inside: The responders to solve, in order; None for all, those included that play no part in the objective.
     """
     nodes: list[tuple[ProblemNode, Trace]] = []
-    for responder in context.graph.responders(name) if inside is None else inside:
-        node, trace = solve(context, responder, differentiable=differentiable)
+    responders = context.graph.responders(name) if inside is None else inside
+    ahead, ledger = _ahead(context, () if differentiable else responders, products=True)
+    for responder in responders:
+        node, trace = solve(context, responder, differentiable=differentiable, ahead=ahead.get(responder))
         nodes.append((node, trace))
         context = with_answer(context, responder, trace)
     useful = _useful(nodes, wrt)
@@ -219,6 +239,7 @@ def total_gradient(
     seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
     for node, trace in reversed(nodes):
+        ledger.settle(table, node.name, trace.answer)
         cotangent = table.pop(node.name, None)
         if cotangent is None:
             continue
@@ -229,7 +250,26 @@ def total_gradient(
             table[other] = add(table.get(other), part)
         if back.solution is not None:
             solutions[node.name] = back.solution
+    for other in wrt:
+        ledger.settle(table, other, context.values[other])
     return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions, random)
+
+
+def _ahead(context: Context, names: Sequence[str], *, products: bool) -> tuple[dict[str, Ahead], Ledger]:
+    """Take the first gradients of those problems ahead that are solved by one step and read no answer of another."""
+    ledger = Ledger(context.ranks)
+    if context.ranks.members == 1:
+        return {}, ledger
+    apart, pairs = replace(context, ranks=context.ranks.apart()), list[Pair]()
+    for name in names:
+        node = ProblemNode(apart, name)
+        response, free = node.problem.response, not set(node.loss_reads).intersection(names)
+        product = response.product if products and isinstance(response, Unroll) else None
+        recorded = not isinstance(response, Unroll) or isinstance(response.memory, Record)
+        known = not products or isinstance(response, FirstOrder | Unroll)
+        if node.steps == 1 and not node.tolerance and not node.problems_inside and free and recorded and known:
+            pairs.append((node, product))
+    return (taken_ahead(pairs, context.ranks, ledger) if len(pairs) > 1 else {}), ledger
 
 
 def with_answer(context: Context, name: str, trace: Trace) -> Context:

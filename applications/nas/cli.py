@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from applications.nas import launch
 from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
 from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
@@ -21,6 +22,7 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas search --config FILE [..]   the same with the settings of an earlier run
   mlo-nas retrain PRESET --run DIR    train a found cell from scratch and test it; presets: {retrain}
   mlo-nas retrain PRESET --cell NAME data:cifar   the same with a published cell, without a search
+  mlo-nas retrain --resume DIR        go on with a retraining that was stopped; also under torchrun, on any ranks
   mlo-nas evaluate DIR                test the weights of a retraining again
   mlo-nas zoo [NAME]                  the published cells: sizes, sources, pictures
   mlo-nas spaces                      the operations and the search spaces
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         COMMANDS[words[0]](words[1:], console)
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        sys.stderr.write(f"error: {error}{notes}\n")
+        sys.stderr.write(f"{launch.prefix()}error: {error}{notes}\n")
         return 2
     except SystemExit as stop:  # tyro has printed its message, or the help
         return int(stop.code or 0)

@@ -18,6 +18,7 @@ from applications.nas.data import (
     large_folder_task,
     mnist_task,
 )
+from applications.nas.launch import Ranks
 from applications.nas.settings import (
     CifarData,
     Data,
@@ -136,18 +137,26 @@ def located(data: Data) -> Data:
             return data
 
 
-def choose_device(wanted: Device) -> torch.device:
+def choose_device(wanted: Device, ranks: Ranks = Ranks()) -> torch.device:
     """Return the device to compute on.
 
     Args:
         wanted: "cpu", "cuda", or "auto" for a GPU if there is one.
+        ranks: Where there are several, each takes a GPU of its own.
 
     Raises:
-        ConfigError: If a GPU is wanted and there is none.
+        ConfigError: If a GPU is wanted and there is none, or too few for the ranks of this machine.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: cuda was asked for, but torch finds no GPU: use --device cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if ranks.world == 1:
+        return torch.device("cuda")
+    gpus = torch.cuda.device_count()
+    if ranks.local >= gpus:
+        raise ConfigError(f"device: rank {ranks.rank} finds no GPU of its own: start --nproc-per-node {gpus} at most")
+    return torch.device("cuda", ranks.local)
 
 
 def choose_task(tasks: tuple[Task, ...], name: str) -> Task:

@@ -8,30 +8,40 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from mlo.errors import DataError
+from mlo.errors import DataError, RankError
+from mlo.parallel import AbstractRanks, Alone
 
 T = TypeVar("T")
 
 
 class Ranks:
-    """All ranks of torch.distributed, or one process for itself.
+    """The ranks that an engine shares its work with: all of torch.distributed, or none but this one.
 
     Attributes:
         rank: Which one this is.
         size: How many there are.
     """
 
-    def __init__(self, *, alone: bool) -> None:
-        """Look how many there are; `alone`: act as if there were this one only."""
-        together = not alone and dist.is_available() and dist.is_initialized()
-        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+    def __init__(self, parallel: AbstractRanks) -> None:
+        """Look how many there are; `parallel`: what the engine has."""
+        alone = isinstance(parallel, Alone)
+        self.rank, self.size = (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
 
     def gathered(self, content: Any) -> list[Any]:
-        """Return what each rank gave, plain data, in their order."""
+        """Return what each rank gave, plain data, in their order.
+
+        Raises:
+            RankError: If a rank has ended.
+        """
         if self.size == 1:
             return [content]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, json.dumps(content))
+        try:
+            dist.all_gather_object(found, json.dumps(content))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            cure = "look at the output of the other ranks, and begin again from a checkpoint"
+            raise RankError(f"rank {self.rank} lost the connection to another rank ({reason}): {cure}") from error
         return [json.loads(text) for text in found]
 
     def agreed(self, work: Callable[[], T]) -> T:

@@ -18,7 +18,7 @@ from mlo.snapshot import Snapshot
 _CURE = "restore into an engine on the problems that were saved"
 
 
-def restore(engine: Engine, folder: Folder, *, alone: bool = False) -> None:
+def restore(engine: Engine, folder: Folder) -> None:
     """Put an engine into the state that `mlo.save` wrote.
 
     The engine is made as it was before, from the same problems; it may be on other devices, and on another number of
@@ -27,19 +27,20 @@ def restore(engine: Engine, folder: Folder, *, alone: bool = False) -> None:
     Reading runs no code that a file may contain: the tensors are read as tensors alone, and `.metadata`, a pickle that
     others need (`torch.distributed.checkpoint.load` runs what it says), is not read at all.
 
-    Where torch.distributed has been started, all ranks make this call, and each reads the folder, which all must see.
+    All ranks that share the work (`parallel` of the engine) make this call, and each reads the folder, which all must
+    see. How many there are need not be how many there were.
 
     Args:
         engine: The engine; it stays as it is if this fails, on all ranks.
         folder: What `mlo.save` wrote.
-        alone: As for `mlo.save`.
 
     Raises:
         DataError: If there is no such checkpoint, it is damaged, was written by a newer library, or is of other
             problems or updates; the message names the first difference. On all ranks, if on one.
+        RankError: If a rank has ended.
     """
-    ranks, path = Ranks(alone=alone), Path(folder).resolve()
     check_engine("restore", engine)
+    ranks, path = Ranks(engine.parallel), Path(folder).resolve()
     held, digest = ranks.agreed(lambda: _read(engine, path))
     digests = ranks.gathered(digest)
     other = next((rank for rank, found in enumerate(digests) if found != digests[0]), None)

@@ -17,7 +17,7 @@ from mlo.errors import ConfigError, DataError
 Folder = str | os.PathLike[str]
 
 
-def save(engine: Engine, folder: Folder, *, alone: bool = False) -> None:
+def save(engine: Engine, folder: Folder) -> None:
     """Write all that an engine holds between two steps to a folder, for `mlo.restore`.
 
     Kept are values, module buffers, optimizer states, the solutions that the next linear solves start from, and the
@@ -29,21 +29,21 @@ def save(engine: Engine, folder: Folder, *, alone: bool = False) -> None:
     stays. Its tensors are in the format of torch.distributed.checkpoint, under keys such as `values/NAME/PARAMETER`,
     `buffers/NAME/BUFFER` and `states/NAME/...`; all else is in `mlo.json`.
 
-    Where torch.distributed has been started, all ranks make this call, with the same folder: rank 0 writes, and the
-    others wait for it. All must hold the same, as they do with `mlo.Parallel`.
+    All ranks that share the work (`parallel` of the engine) make this call, with the same folder: rank 0 writes, and
+    the others wait for it.
 
     Args:
         engine: The engine, between two steps.
         folder: Where to; made if need be, its parents too.
-        alone: This process saves for itself, though torch.distributed has been started: for engines that share nothing.
 
     Raises:
         DataError: If the folder holds something else, or cannot be written; if an optimizer keeps what cannot be
             written; or if ranks do not hold the same. On all ranks, if on one.
         ConfigError: If ranks give different folders.
+        RankError: If a rank has ended.
     """
-    ranks, path = Ranks(alone=alone), Path(folder).resolve()
     check_engine("save", engine)
+    ranks, path = Ranks(engine.parallel), Path(folder).resolve()
     _check_same_folder(ranks, path)
     content, tensors = ranks.agreed(lambda: packed(engine.graph, engine.snapshot()))
     digest = _shared_digest(ranks, content, tensors)
@@ -71,7 +71,7 @@ def _check_same_folder(ranks: Ranks, folder: Path) -> None:
     folders = ranks.gathered(str(folder))
     other = next((rank for rank, given in enumerate(folders) if given != folders[0]), None)
     if other is not None:
-        cure = "give the same on all ranks, or alone=True if each has an engine for itself"
+        cure = "give the same on all ranks, or parallel=mlo.Alone() to engines that share nothing"
         raise ConfigError(f"save: rank {other} was given {folders[other]}, rank 0 {folders[0]}: {cure}")
 
 
@@ -87,6 +87,6 @@ def _shared_digest(ranks: Ranks, content: Content, tensors: Tensors) -> str:
     if other is not None:
         first, second = (ranks.gathered(own)[rank] for rank in (0, other))
         where = next((key for key in {**first, **second} if first.get(key) != second.get(key)), "the number of steps")
-        cure = "train the same on all ranks with mlo.Parallel, or save with alone=True if each has an engine for itself"
+        cure = "let all make the same steps, or give parallel=mlo.Alone() to engines that share nothing"
         raise DataError(f"rank {other}: does not hold the same as rank 0, first in {where}: {cure}")
     return digests[0]

@@ -78,6 +78,22 @@ class Pullback:
     solution: LinearSolution | None = None
 
 
+class Linearization(ABC):
+    """A gradient at one point, and its products with vectors.
+
+    Attributes:
+        seen: The evaluation of the gradient.
+        gradient: G(x, z).
+    """
+
+    seen: Evaluation
+    gradient: Params
+
+    @abstractmethod
+    def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
+        """Return P(v) for the names in `wanted`; absent names have product zero."""
+
+
 class Node(ABC):
     """A problem in its place in a graph, as a response rule sees it.
 
@@ -87,12 +103,16 @@ class Node(ABC):
         tolerance: Norm of the gradient at which a solve may stop before that; 0 if it may not.
         inputs: Names of all other problems on whose values the answer depends: what the problem's loss and its update
             read, and what the problems that are solved inside it read.
+        loss_reads: Those of them that its own loss reads.
+        ahead: Its gradient where a solve starts, if that was taken before.
     """
 
     name: str
     steps: int
     tolerance: float
     inputs: tuple[str, ...]
+    loss_reads: tuple[str, ...]
+    ahead: Linearization | None
 
     @abstractmethod
     def start(self) -> Point:

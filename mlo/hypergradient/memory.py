@@ -47,6 +47,8 @@ class Course:
         # Inside an exact product of a problem above, everything below is differentiated exactly too.
         if self.differentiable:
             linearization = Exact().linearize(self.node, point, self.others, differentiable=True)
+        elif self.node.ahead is not None:  # then this is the one step
+            linearization = self.node.ahead
         else:
             linearization = self.product.linearize(self.node, point, self.others)
         return record_step(self.node, point, linearization, self.others, differentiable=self.differentiable)

@@ -23,26 +23,10 @@ from mlo.autodiff import cut, named_vjp
 from mlo.checks import check_positive
 from mlo.errors import ConfigError
 from mlo.flat import Flat
-from mlo.hypergradient.base import Evaluation, Node, Point
+from mlo.hypergradient.base import Evaluation, Linearization, Node, Point
 from mlo.hypergradient.run import filled, own_gradient, second_derivative
 from mlo.rng import RandomState, replayed
 from mlo.vector import Params, Values, axpy, mapped, norm, precision, unit
-
-
-class Linearization(ABC):
-    """A gradient at one point, and its products with vectors.
-
-    Attributes:
-        seen: The evaluation of the gradient.
-        gradient: G(x, z).
-    """
-
-    seen: Evaluation
-    gradient: Params
-
-    @abstractmethod
-    def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
-        """Return P(v) for the names in `wanted`; absent names have product zero."""
 
 
 def check_product(rule: str, product: object) -> None:

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from mlo.checks import check_positive
 from mlo.errors import GraphError
-from mlo.hypergradient.base import AbstractResponse, Node, Pullback, Trace
+from mlo.hypergradient.base import AbstractResponse, Linearization, Node, Pullback, Trace
 from mlo.hypergradient.run import advance, filled
-from mlo.hypergradient.second_order import Exact, Linearization
+from mlo.hypergradient.second_order import Exact
 from mlo.linear.base import LinearSolution
 from mlo.vector import Params, axpy, constants, detach, dot, norm, ravel, scaled, unravel, zeros_like
 

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from mlo.autodiff import cut, cut_tensor, named_vjp
 from mlo.flat import Flat
-from mlo.hypergradient.base import Node, Point
+from mlo.hypergradient.base import Linearization, Node, Point
 from mlo.hypergradient.run import filled
-from mlo.hypergradient.second_order import Linearization
 from mlo.update import State, detach_state, split_state
 from mlo.vector import Params, Values, add, detach, tensors
 

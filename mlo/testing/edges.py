@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mlo.context import loss_gradient
 from mlo.errors import MLOError
+from mlo.evaluate import loss_gradient
 from mlo.hypergradient.run import filled
 from mlo.rng import replayed
 from mlo.solve import ProblemNode

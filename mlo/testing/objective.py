@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlo.context import Context, Writable, call_loss
+from mlo.context import Context
+from mlo.evaluate import Writable, call_loss
 from mlo.solve import solve, with_answer
 
 

@@ -13,7 +13,8 @@ from torchopt.base import GradientTransformation
 
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse, Unroll
-from mlo.problem import Loss, Problem
+from mlo.pieces import Loss
+from mlo.problem import Problem
 from mlo.update import State
 from mlo.view import View
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse, Unroll
-from mlo.problem import Loss, Problem
+from mlo.pieces import Loss
+from mlo.problem import Problem
 from mlo.testing.quadratic import QuadraticGraph, quadratic_graph
 from mlo.view import View
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlo.context import Context, loss_gradient
+from mlo.context import Context
+from mlo.evaluate import loss_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse
 from mlo.hypergradient.base import Trace

@@ -81,8 +81,6 @@ class TorchOptUpdate(UpdateRule):
         return {str(index): v for index, v in enumerate(flat.vectors)} if self._alike else dict(flat.pieces)
 
 
-
-
 def _on_host(leaf: Any) -> Any:
     """Return a number of updates made in memory of the host, where a schedule can read it without waiting."""
     counts = isinstance(leaf, Tensor) and leaf.dim() == 0 and not leaf.is_floating_point()

@@ -17,7 +17,7 @@ from applications.nas.objective import Classification
 from applications.nas.retrain import Training, retrain, retrain_seeds
 from applications.nas.retrain.build import Cost, check_fit, measure
 from applications.nas.retrain.evaluation import Score, score
-from applications.nas.retrain.fit import loss_of
+from applications.nas.retrain.trainer import loss_of
 from applications.nas.settings import (
     CifarForm,
     CosineSchedule,

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from applications.nas import launch
 from applications.nas.commands.common import parse
 from applications.nas.progress import progress
 from applications.nas.retrain.folder import evaluate_again, read_retrain_folder
@@ -29,7 +30,12 @@ class EvaluateCommand:
 
 
 def run(words: list[str], console: Console) -> None:
-    """Run `mlo-nas evaluate` with the words behind it."""
+    """Run `mlo-nas evaluate` with the words behind it; under `torchrun`, with all its ranks."""
+    with launch.ranks() as ranks:
+        _evaluate(words, console, ranks)
+
+
+def _evaluate(words: list[str], console: Console, ranks: launch.Ranks) -> None:
     if {"-h", "--help"}.intersection(words):
         parse(EvaluateCommand(Path("FOLDER")), words, "mlo-nas evaluate")
     if not words or words[0].startswith("-"):
@@ -38,7 +44,7 @@ def run(words: list[str], console: Console) -> None:
     rest = words[1:]
     command = parse(EvaluateCommand(trained.path, trained.source.data), rest, "mlo-nas evaluate FOLDER")
     with progress(console) as begin:
-        found = evaluate_again(trained, command.data, command.device, begin)
+        found = evaluate_again(trained, command.data, command.device, begin, ranks)
     console.print(f"{trained.name}:", highlight=False)
     console.print(as_table(found))
     for before, now in zip(trained.trainings, found, strict=True):

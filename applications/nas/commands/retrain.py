@@ -10,13 +10,17 @@ import torch
 import tyro
 from rich.console import Console
 
+from applications.nas import launch
 from applications.nas.commands.choices import choices
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import RETRAIN
 from applications.nas.progress import progress
+from applications.nas.retrain import Training
+from applications.nas.retrain.folder import read_begun
+from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.retrain.table import as_table
-from applications.nas.run_folder import new_folder, read_genotype, read_search_settings
+from applications.nas.run_folder import read_genotype, read_search_settings
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype, random_genotype
 from mlo import ConfigError
@@ -41,7 +45,15 @@ class RetrainCommand:
 
 
 def run(words: list[str], console: Console) -> None:
-    """Run `mlo-nas retrain` with the words behind it."""
+    """Run `mlo-nas retrain` with the words behind it; under `torchrun`, with all its ranks."""
+    with launch.ranks() as ranks:
+        if words and words[0].partition("=")[0] == "--resume":
+            _resume(words, console, ranks)
+        else:
+            _begin(words, console, ranks)
+
+
+def _begin(words: list[str], console: Console, ranks: launch.Ranks) -> None:
     name, default, rest = choose_preset(words, RETRAIN, None, "retrain")
     if "network:torchvision" in rest:  # it has no paths to drop, whatever the preset says
         default = replace(default, network=TorchvisionForm(), drop_path=0.0)
@@ -55,8 +67,36 @@ def run(words: list[str], console: Console) -> None:
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
     cell, settings, label = _architecture(command, searched, default)
     search = command.run if command.cell is None and cell is not None else None
-    with new_folder(command.out, command.run or Path("runs"), "retrain") as folder, progress(console) as begin:
-        trainings = retrain_run(cell, label, searched, settings, folder, begin, search=search)
+    with place(command.out, command.run or Path("runs"), ranks) as (folder, resumed), progress(console) as begin:
+        trainings = retrain_run(
+            cell, label, searched, settings, folder, begin, search=search, ranks=ranks, resumed=resumed
+        )
+    _show(console, label, trainings, folder)
+
+
+def _resume(words: list[str], console: Console, ranks: launch.Ranks) -> None:
+    _, equals, value = words[0].partition("=")
+    given, rest = ([value], words[1:]) if equals else (words[1:2], words[2:])
+    if not given or given[0].startswith("-") or rest:
+        raise ConfigError("retrain: --resume takes a folder and nothing else, for that holds all settings")
+    folder = Path(given[0])
+    one = read_begun(folder)
+    with progress(console) as begin:
+        trainings = retrain_run(
+            one.genotype,
+            one.name,
+            replace(SearchSettings(data=DigitsData()), data=one.source.data, seed=one.source.seed),
+            one.settings,
+            folder,
+            begin,
+            search=one.search,
+            ranks=ranks,
+            resumed=True,
+        )
+    _show(console, one.name, trainings, folder)
+
+
+def _show(console: Console, label: str, trainings: tuple[Training, ...], folder: Path) -> None:
     console.print(f"{label}:", highlight=False)
     console.print(as_table(trainings))
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)

@@ -8,7 +8,24 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from applications.nas.launch import Ranks
 from mlo import ConfigError, DataError
+
+
+def share(count: int, ranks: Ranks) -> slice:
+    """Return which images of a batch are those of a rank: no image is given twice, and none is left out.
+
+    The shares follow each other and differ by one image at most. None is a single image, which has no batch statistics:
+    where there are too few images for two each, the last ranks get none.
+
+    Args:
+        count: Images in the batch.
+        ranks: The rank, and how many there are.
+    """
+    parts = max(1, min(ranks.world, count // 2))
+    least, more = divmod(count, parts)
+    start, end = (min(part, parts) * least + min(part, more) for part in (ranks.rank, ranks.rank + 1))
+    return slice(start, end)
 
 
 class AbstractBatches(ABC):
@@ -17,18 +34,21 @@ class AbstractBatches(ABC):
     Each `iter()` starts an epoch. It draws one number from the generator of this object, and that number seeds the
     generator of the epoch. So the global generator is never touched, an epoch that is left half-way does not shift
     the next one, and epochs may run side by side. All draws are made on the CPU: the sequence is the same whatever
-    device the batches end on.
+    device the batches end on, and each of several ranks gets its `share` of the same batches.
     """
 
-    def __init__(self, count: int, *, size: int, seed: int, shuffle: bool, drop_last: bool) -> None:
+    def __init__(
+        self, count: int, *, size: int, seed: int, shuffle: bool, drop_last: bool, ranks: Ranks = Ranks()
+    ) -> None:
         """Prepare the first epoch.
 
         Args:
             count: Images in an epoch.
-            size: Images in a batch.
+            size: Images in a batch, of all ranks together.
             seed: Fixes the whole sequence of epochs.
             shuffle: Whether each epoch takes a new order.
             drop_last: Whether a last, smaller batch is left out.
+            ranks: Whose share of each batch is given; it may be empty.
 
         Raises:
             ConfigError: The batch size is not positive.
@@ -42,12 +62,17 @@ class AbstractBatches(ABC):
         self._size = size
         self._shuffle = shuffle
         self._drop_last = drop_last
+        self._ranks = ranks
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         whole, rest = divmod(self._count, self._size)
         return whole + (rest > 0 and not self._drop_last)
+
+    def sizes(self) -> list[int]:
+        """Return how many images each batch of an epoch has, in all ranks together."""
+        return [min(self._size, self._count - start * self._size) for start in range(len(self))]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Start an epoch.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from applications.nas.data.augment import Augment
-from applications.nas.data.batches import AbstractBatches
+from applications.nas.data.batches import AbstractBatches, share
 from applications.nas.data.images import AbstractImages, Streaming
 from applications.nas.data.statistics import check_statistics
 from applications.nas.data.transforms import Recipe
@@ -93,7 +93,7 @@ class FileBatches(AbstractBatches):
     """Mini-batches of image files.
 
     The seed of an image's augmentation depends on the epoch and on the image, so the batches are the same to the bit
-    for any number of workers.
+    for any number of workers; of several ranks, each decodes its own images alone.
     """
 
     def __init__(self, files: ImageFiles, how: Streaming, recipe: Recipe) -> None:
@@ -108,7 +108,14 @@ class FileBatches(AbstractBatches):
             ConfigError: The batch size is not positive.
             DataError: A batch is larger than the data, or the statistics do not fit three channels.
         """
-        super().__init__(len(files), size=how.size, seed=how.seed, shuffle=how.shuffle, drop_last=how.drop_last)
+        super().__init__(
+            len(files),
+            size=how.size,
+            seed=how.seed,
+            shuffle=how.shuffle,
+            drop_last=how.drop_last,
+            ranks=how.ranks,
+        )
         check_statistics(how.mean, how.std, channels=3)
         self._files = files
         self._recipe = recipe
@@ -116,11 +123,11 @@ class FileBatches(AbstractBatches):
 
     def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         self._recipe.prepare()
-        chunks = self._chunks(generator)
+        chunks = [chunk[share(len(chunk), self._ranks)] for chunk in self._chunks(generator)]
         seeds = torch.randint(2**63 - 1, (self._count,), generator=generator)
         loader: DataLoader[Tensor | DataError] = DataLoader(
             _Decoded(self._files, self._recipe, seeds),
-            batch_sampler=_Order(chunks),
+            batch_sampler=_Order([chunk for chunk in chunks if len(chunk)]),
             num_workers=min(self._files.workers, len(chunks)),
             collate_fn=_stack,
             pin_memory=self._device.type == "cuda",
@@ -128,7 +135,7 @@ class FileBatches(AbstractBatches):
         )
         source = iter(loader)
         for chunk in chunks:
-            batch = _next(source)
+            batch = _next(source) if len(chunk) else torch.empty(0, *self._files.shape)
             if isinstance(batch, MLOError):
                 del source  # ends the workers now; an error that is kept would keep them, too
                 raise batch

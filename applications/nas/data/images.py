@@ -10,6 +10,7 @@ from torch import Tensor
 
 from applications.nas.data.augment import Augment, FileAugment
 from applications.nas.data.batches import AbstractBatches
+from applications.nas.launch import Ranks
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Streaming:
     """How batches are made of images.
 
     Attributes:
-        size: Images in a batch.
+        size: Images in a batch, of all ranks together.
         seed: Fixes order and augmentation of all epochs.
         mean: Subtracted, per channel; on the scale of pixels / 255 where they are bytes.
         std: Divided by, per channel.
@@ -25,7 +26,9 @@ class Streaming:
         shuffle: Whether each epoch takes a new order.
         drop_last: Whether a last, smaller batch is left out.
         device: Where the batches end.
-        workers: Processes that decode image files; None for what the images say, 0 for none beside this one.
+        workers: Processes of each rank that decode image files; None for what the images say, 0 for none beside this
+            one.
+        ranks: Whose share of each batch is given.
     """
 
     size: int
@@ -37,6 +40,7 @@ class Streaming:
     drop_last: bool = False
     device: torch.device | str = "cpu"
     workers: int | None = None
+    ranks: Ranks = Ranks()
 
 
 class AbstractImages(ABC):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from applications.nas.data.augment import Augment, FileAugment, crop_and_flip, cut_out
-from applications.nas.data.batches import AbstractBatches
+from applications.nas.data.batches import AbstractBatches, share
 from applications.nas.data.images import AbstractImages, Streaming
 from applications.nas.data.statistics import check_statistics
+from applications.nas.launch import Ranks
 from mlo import ConfigError, DataError
 
 
@@ -78,6 +79,7 @@ class Images(AbstractImages):
             augment=how.augment,
             shuffle=how.shuffle,
             drop_last=how.drop_last,
+            ranks=how.ranks,
         )
 
     def fingerprint(self) -> str:
@@ -103,12 +105,13 @@ class Batches(AbstractBatches):
         augment: Augment | None = None,
         shuffle: bool = True,
         drop_last: bool = False,
+        ranks: Ranks = Ranks(),
     ) -> None:
         """Prepare the first epoch.
 
         Args:
             images: Where the batches come from; they are read, never changed.
-            size: Images in a batch.
+            size: Images in a batch, of all ranks together.
             seed: Fixes the whole sequence of epochs.
             mean: Subtracted, per channel; on the scale of pixels / 255 where they are uint8.
             std: Divided by, per channel.
@@ -116,12 +119,13 @@ class Batches(AbstractBatches):
                 flipped alike, with zeros beyond the border.
             shuffle: Whether each epoch takes a new order.
             drop_last: Whether a last, smaller batch is left out; it is kept by default, as in DARTS.
+            ranks: Whose share of each batch is given.
 
         Raises:
             ConfigError: The batch size is not positive.
             DataError: A batch is larger than the data, or the statistics or targets do not go with the images.
         """
-        super().__init__(len(images), size=size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        super().__init__(len(images), size=size, seed=seed, shuffle=shuffle, drop_last=drop_last, ranks=ranks)
         check_statistics(mean, std, channels=images.shape[0])
         self._images = images
         self._augment = augment
@@ -135,8 +139,12 @@ class Batches(AbstractBatches):
 
     def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in self._chunks(generator):
+            mine = share(len(chunk), self._ranks)
+            if self._augment is None:  # nothing is drawn, so the others' images are not needed
+                chunk, mine = chunk[mine], slice(None)
             chosen = chunk.to(self._images.labels.device)
-            yield self._prepare(self._images.pixels[chosen], self._images.labels[chosen], generator)
+            x, y = self._prepare(self._images.pixels[chosen], self._images.labels[chosen], generator)
+            yield x[mine], y[mine]
 
     def _prepare(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self._augment is not None:

@@ -12,6 +12,7 @@ from applications.nas.data.batches import AbstractBatches
 from applications.nas.data.images import AbstractImages, Streaming
 from applications.nas.data.split import Split, as_ranges
 from applications.nas.data.statistics import check_statistics
+from applications.nas.launch import Ranks
 from applications.nas.objective import AbstractObjective, Classification
 from mlo import DataError
 
@@ -85,17 +86,20 @@ class Task:
         device: torch.device | str,
         training: bool,
         workers: int | None = None,
+        ranks: Ranks = Ranks(),
     ) -> AbstractBatches:
         """Return batches of a part; in training a last batch of one image is left out, for it has no statistics.
 
         Args:
             part: Which; see `part`.
-            size: Images in a batch; in a test, and in training on all, the images make one batch if they are fewer.
+            size: Images in a batch, of all ranks together; in a test, and in training on all, the images make one batch
+                if they are fewer.
             seed: Fixes order and augmentation of all epochs.
             device: Where the batches end.
             training: Whether the images are augmented and each epoch takes a new order; else every epoch is the same.
             workers: Processes that decode image files; None for what the settings of the data say. It has no
                 influence on the batches, and none at all on images in memory.
+            ranks: Whose share of each batch is given.
 
         Raises:
             ConfigError: The batch size is not positive.
@@ -114,6 +118,7 @@ class Task:
             drop_last=alone,
             device=device,
             workers=workers,
+            ranks=ranks,
         )
         return images.stream(how)
 

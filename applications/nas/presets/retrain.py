@@ -44,7 +44,8 @@ RETRAIN: dict[str, tuple[str, RetrainSettings]] = {
     "cifar-pcdarts": ("As cifar, the way of PC-DARTS: drop path to 0.3.", replace(_CIFAR, drop_path=0.3)),
     "imagenet": (
         "The ImageNet evaluation of PC-DARTS: 14 cells, C = 48, 250 epochs, batch 1024, lr 0.5 with warm-up, linear. "
-        "For GPUs. The interleaving paper gives the same cells, C, epochs and batch, and leaves the rest open.",
+        "For 8 GPUs under torchrun, or fewer with --accumulate. The interleaving paper gives the same cells, C, "
+        "epochs, batch and number of GPUs, and leaves the rest open.",
         _IMAGENET,
     ),
     "imagenet-pdarts": (

@@ -28,6 +28,7 @@ _ANY = {
     "supernet.form": OURS,
     "batches": OURS,
     "accumulate": OURS,
+    "sync_batch_norm": OURS + "; off",
     "ema": OURS + "; off",
     "seeds": OURS,
     "seed": OURS,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from applications.nas.data import Task
+from applications.nas.launch import Ranks
 from applications.nas.objective import Classification
 from mlo import DivergenceError
 
@@ -28,12 +29,15 @@ class Score:
     top5: float | None
 
 
-def score(network: nn.Module, task: Task) -> Score:
+def score(network: nn.Module, task: Task, ranks: Ranks = Ranks()) -> Score:
     """Test a network on a task's test part, with running statistics in BatchNorm.
+
+    Several ranks share the images; none is tested twice, and each rank returns the score of all.
 
     Args:
         network: From images to a `Prediction`; it is left in evaluation mode.
         task: What it learned.
+        ranks: The processes that test it; on each the network is the same.
 
     Raises:
         DivergenceError: If an output is not finite.
@@ -41,18 +45,21 @@ def score(network: nn.Module, task: Task) -> Score:
     network.eval()
     example, objective = next(network.parameters()), task.objective
     many = isinstance(objective, Classification) and objective.classes > _TOP
-    batches = task.stream("test", size=_BATCH, seed=0, device=example.device, training=False)
-    totals, finite = torch.zeros(2, dtype=torch.float64, device=example.device), True
+    batches = task.stream("test", size=_BATCH, seed=0, device=example.device, training=False, ranks=ranks)
+    totals = torch.zeros(3, dtype=torch.float64, device=example.device)  # penalty, missed, outputs that are not finite
     with torch.no_grad():
         for x, y in batches:
+            if not len(y):  # all images of a small batch are those of other ranks
+                continue
             logits = network(x.to(example.dtype)).logits
-            finite = finite and bool(torch.isfinite(logits).all())
             totals[0] += objective.penalty(logits, y).sum()
-            if many:
-                totals[1] += _missed(logits, y)
-    if not finite:
+            totals[1] += _missed(logits, y) if many else 0
+            totals[2] += (~torch.isfinite(logits)).sum()
+    ranks.add(totals)
+    penalty, missed, strange = totals.tolist()
+    if strange:
         raise DivergenceError(f"task {task.name!r}: outputs are not finite in the test: lower weights.lr")
-    penalty, missed = (totals / len(task.test)).tolist()
+    penalty, missed = penalty / len(task.test), missed / len(task.test)
     return Score(objective.score(penalty), 100.0 * missed if many else None)
 
 

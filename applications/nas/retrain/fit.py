@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-from applications.nas.data import Task
-from applications.nas.networks.network import EvaluationNetwork, Prediction
-from applications.nas.objective import AbstractObjective
+from applications.nas.data import AbstractBatches, Task
+from applications.nas.launch import Ranks
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import training_objective
+from applications.nas.retrain.chance import generator_states, restore_generators
+from applications.nas.retrain.checkpoint import Keeper
+from applications.nas.retrain.trainer import Trainer
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import RetrainSettings
 from mlo import DivergenceError
 
 
 def fit(
-    network: nn.Module, task: Task, settings: RetrainSettings, seed: int, metrics: MetricsFile, tick: Tick
+    network: nn.Module,
+    task: Task,
+    settings: RetrainSettings,
+    seed: int,
+    metrics: MetricsFile | None,
+    tick: Tick,
+    *,
+    ranks: Ranks = Ranks(),
+    keeper: Keeper | None = None,
 ) -> nn.Module:
     """Train a network with SGD on a task's train and valid parts.
+
+    Several ranks share each batch, and the gradient is that of the whole batch. BatchNorm sees a rank's share, unless
+    the settings synchronize it; after each epoch the running statistics are averaged over the ranks.
 
     Args:
         network: From images to a `Prediction`; it is trained in place.
@@ -29,86 +38,52 @@ def fit(
         settings: How.
         seed: Of the batches.
         metrics: Gains a row after each epoch: epoch, learning rate, mean loss, and the task's metric on the training
-            images, as they were augmented and with drop path.
+            images, as they were augmented and with drop path. None in a rank that writes no files.
         tick: Told how far it is.
+        ranks: The processes that train it, each with the same initial values.
+        keeper: Where a training that was stopped goes on, and where each epoch is kept; None to keep nothing.
 
     Returns:
         The network to test: the same one, or with `settings.ema` a copy with averaged weights. The running statistics
         of BatchNorm are averaged in the same way, since they go with the weights.
 
     Raises:
+        DataError: If what was kept cannot be read.
         DivergenceError: If the loss is not finite.
     """
     example = next(network.parameters())
-    batches = task.stream("all", size=settings.batch, seed=seed, device=example.device, training=True)
-    trainer = _Trainer(network, training_objective(task, settings), settings)
+    batches = task.stream("all", size=settings.batch, seed=seed, device=example.device, training=True, ranks=ranks)
+    trainer = Trainer(network, task.train.shape, training_objective(task, settings), settings, ranks)
+    rows = [] if keeper is None else _go_on(keeper, trainer, batches, seed)
+    if metrics is not None:
+        for row in rows:
+            metrics.write(row)
     network.train()
-    tick(0, settings.epochs, "")
-    for epoch in range(settings.epochs):
+    tick(len(rows), settings.epochs, "")
+    for epoch in range(len(rows), settings.epochs):
         rate = trainer.begin(epoch)
-        loss, penalty = trainer.run((x.to(example.dtype), y) for x, y in batches)
+        loss, penalty = trainer.run(((x.to(example.dtype), y) for x, y in batches), batches.sizes())
         if not loss < float("inf"):
             where = f"task {task.name!r}, seed {seed}, epoch {epoch + 1}"
             raise DivergenceError(f"retraining diverged ({where}): lower weights.lr or weights.clip")
-        error = task.objective.score(penalty)
-        metrics.write({"epoch": epoch + 1, "lr": rate, "loss": loss, "train_error": error})
+        rows.append({"epoch": epoch + 1, "lr": rate, "loss": loss, "train_error": task.objective.score(penalty)})
+        if metrics is not None:
+            metrics.write(rows[-1])
+        if keeper is not None:
+            generators = ranks.gather(generator_states(example.device))
+            keeper.save(trainer.state(rows, batches.state_dict(), generators))
         tick(epoch + 1, settings.epochs, f"loss {loss:.3f}")
     return network if trainer.average is None else trainer.average.module
 
 
-def loss_of(prediction: Prediction, y: Tensor, objective: AbstractObjective, auxiliary_weight: float) -> Tensor:
-    """Return the loss of a batch, with that of the auxiliary head if there is one."""
-    loss = objective.loss(prediction.logits, y)
-    if prediction.auxiliary_logits is not None:
-        loss = loss + auxiliary_weight * objective.loss(prediction.auxiliary_logits, y)
-    return loss
-
-
-class _Trainer:
-    """A network with all that trains it."""
-
-    def __init__(self, network: nn.Module, objective: AbstractObjective, settings: RetrainSettings) -> None:
-        self.network, self.objective, self.settings = network, objective, settings
-        how, parameters = settings.weights, network.parameters()
-        self.optimizer = torch.optim.SGD(parameters, how.lr, momentum=how.momentum, weight_decay=how.decay)
-        self.average: AveragedModel | None = None
-        if settings.ema is not None:
-            blend = get_ema_multi_avg_fn(settings.ema)
-            self.average = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
-
-    def begin(self, epoch: int) -> float:
-        """Set what changes by epoch, and return the learning rate."""
-        settings = self.settings
-        rate = settings.schedule.lr(epoch, settings.epochs, settings.weights.lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if isinstance(self.network, EvaluationNetwork):
-            self.network.drop_path = settings.drop_path * epoch / settings.epochs
-        return rate
-
-    def run(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-        """Train for an epoch; return the mean loss and the mean penalty of its images."""
-        total = torch.zeros(2, dtype=torch.float64, device=next(self.network.parameters()).device)
-        images = 0
-        for x, y in batches:
-            self.optimizer.zero_grad()
-            total += self._gradient(x, y)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.weights.clip)
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update_parameters(self.network)
-            images += len(y)
-        loss, penalty = (total / images).tolist()  # the only wait for a GPU in an epoch
-        return loss, penalty
-
-    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Leave the gradient of a batch's mean loss; return the sums of loss and penalty."""
-        sums = []
-        pieces = max(1, min(self.settings.accumulate, len(y) // 2))  # one image alone has no batch statistics
-        for part, target in zip(x.tensor_split(pieces), y.tensor_split(pieces), strict=True):
-            prediction = self.network(part)
-            loss = loss_of(prediction, target, self.objective, self.settings.auxiliary_weight)
-            (loss if pieces == 1 else loss * (len(target) / len(y))).backward()
-            penalty = self.objective.penalty(prediction.logits.detach(), target)
-            sums.append(torch.stack([loss.detach().double() * len(target), penalty.double().sum()]))
-        return torch.stack(sums).sum(dim=0)
+def _go_on(keeper: Keeper, trainer: Trainer, batches: AbstractBatches, seed: int) -> list[dict[str, float]]:
+    """Go to where the training was stopped, if it was; return the metrics of the epochs until there."""
+    state = keeper.load()
+    if state is None:
+        return []
+    device = next(trainer.network.parameters()).device
+    with keeper.reading():
+        trainer.load(state)
+        batches.load_state_dict(state.batches)
+        restore_generators(state.generators, trainer.ranks.rank, device, seed, len(state.rows))
+        return [dict(row) for row in state.rows]

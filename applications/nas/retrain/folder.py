@@ -10,10 +10,12 @@ from typing import Any
 from applications.nas.config_file import from_json
 from applications.nas.data import Task
 from applications.nas.files import read_object, read_text
+from applications.nas.launch import Ranks
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import build_network, measure_on
 from applications.nas.retrain.evaluation import score
-from applications.nas.retrain.train import Training
+from applications.nas.retrain.ledger import UNFINISHED, is_finished, read_unfinished
+from applications.nas.retrain.training import Training
 from applications.nas.retrain.weights_file import load_weights
 from applications.nas.run_folder import CONFIG, DATA, RESULTS, read_genotype
 from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
@@ -24,7 +26,7 @@ from mlo import DataError
 
 @dataclass(frozen=True)
 class RetrainFolder:
-    """What a finished retraining left.
+    """What a retraining left.
 
     Attributes:
         path: The folder.
@@ -33,6 +35,7 @@ class RetrainFolder:
         settings: How it was trained.
         source: On what.
         trainings: What came out.
+        search: Folder of the search that found the cell, if that is known and asked for.
     """
 
     path: Path
@@ -41,6 +44,23 @@ class RetrainFolder:
     settings: RetrainSettings
     source: RetrainData
     trainings: tuple[Training, ...]
+    search: Path | None = None
+
+
+def read_begun(path: Path) -> RetrainFolder:
+    """Read the folder of a retraining that may have been stopped.
+
+    Raises:
+        DataError: If it is none, or a file is missing or broken; the message names it.
+        ConfigError: If its settings are not well formed.
+    """
+    if is_finished(path):
+        return read_retrain_folder(path)
+    if not (path / UNFINISHED).is_file():
+        raise DataError(f"{path / UNFINISHED} does not exist: give the folder of a retraining that was stopped")
+    begun, (settings, source, genotype) = read_unfinished(path), _read_request(path)
+    search = None if begun.search is None else path / begun.search
+    return RetrainFolder(path, begun.cell, genotype, settings, source, begun.trainings, search)
 
 
 def read_retrain_folder(path: Path) -> RetrainFolder:
@@ -51,9 +71,7 @@ def read_retrain_folder(path: Path) -> RetrainFolder:
         ConfigError: If its settings are not well formed.
     """
     content = _read_results(path)
-    settings = from_json(RetrainSettings, read_text(path / CONFIG), str(path / CONFIG))
-    source = from_json(RetrainData, read_text(path / DATA), str(path / DATA))
-    genotype = None if isinstance(settings.network, TorchvisionForm) else read_genotype(path)
+    settings, source, genotype = _read_request(path)
     try:
         trainings = tuple(_training(one) for one in content["trainings"])
         return RetrainFolder(path, str(content["cell"]), genotype, settings, source, trainings)
@@ -62,7 +80,7 @@ def read_retrain_folder(path: Path) -> RetrainFolder:
 
 
 def evaluate_again(
-    folder: RetrainFolder, data: Data, device: Device, begin: Callable[[str], Tick]
+    folder: RetrainFolder, data: Data, device: Device, begin: Callable[[str], Tick], ranks: Ranks = Ranks()
 ) -> tuple[Training, ...]:
     """Test every network of a retraining again.
 
@@ -71,6 +89,7 @@ def evaluate_again(
         data: Where its tasks are now; their names must be the same.
         device: Where to compute.
         begin: Begins a piece of work by its label, and returns what to call as it goes on.
+        ranks: The processes that share the test images.
 
     Returns:
         The trainings with errors, metrics, costs and numbers of images as they are found now.
@@ -86,15 +105,16 @@ def evaluate_again(
     tick, found = begin("evaluate"), []
     for index, training in enumerate(folder.trainings):
         tick(index, len(folder.trainings), f"{training.task}, seed {training.seed}")
-        found.append(_again(folder, training, tasks[training.task], device))
+        found.append(_again(folder, training, tasks[training.task], device, ranks))
     tick(len(found), len(found), "")
     return tuple(found)
 
 
-def _again(folder: RetrainFolder, training: Training, task: Task, device: Device) -> Training:
+def _again(folder: RetrainFolder, training: Training, task: Task, device: Device, ranks: Ranks) -> Training:
     network = build_network(folder.genotype, task, folder.settings)
     load_weights(network, folder.path / f"{training.task}-{training.seed}.pt")
-    now, cost = score(network.to(choose_device(device)), task), measure_on(folder.genotype, task, folder.settings)
+    now = score(network.to(choose_device(device, ranks)), task, ranks)
+    cost = measure_on(folder.genotype, task, folder.settings)
     return replace(
         training,
         error=now.error,
@@ -106,6 +126,13 @@ def _again(folder: RetrainFolder, training: Training, task: Task, device: Device
     )
 
 
+def _read_request(path: Path) -> tuple[RetrainSettings, RetrainData, Genotype | None]:
+    """Read how a network was to be trained, on what, and its cell."""
+    settings = from_json(RetrainSettings, read_text(path / CONFIG), str(path / CONFIG))
+    source = from_json(RetrainData, read_text(path / DATA), str(path / DATA))
+    return settings, source, None if isinstance(settings.network, TorchvisionForm) else read_genotype(path)
+
+
 def _training(one: dict[str, Any]) -> Training:
     training = Training(**one)
     return replace(training, task=str(training.task), seed=int(training.seed), error=float(training.error))
@@ -113,6 +140,9 @@ def _training(one: dict[str, Any]) -> Training:
 
 def _read_results(path: Path) -> dict[str, Any]:
     file = path / RESULTS
+    if (path / UNFINISHED).is_file():
+        fix = f"go on with it by `mlo-nas retrain --resume {path}`"
+        raise DataError(f"{file} does not exist (the retraining has not finished): {fix}")
     if not file.is_file():
         why = "the retraining has not finished" if (path / DATA).exists() else f"{path} is no folder of a retraining"
         raise DataError(f"{file} does not exist ({why}): give the folder that `mlo-nas retrain` named at its end")

@@ -9,7 +9,7 @@ from pathlib import Path
 from applications.nas.draw import draw_genotype
 from applications.nas.draw.curves import draw_curves
 from applications.nas.retrain.table import HEADER, rows
-from applications.nas.retrain.train import Training
+from applications.nas.retrain.training import Training
 from applications.nas.run_folder import CONFIG, DATA, ENVIRONMENT, GENOTYPE, RESULTS
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Table, Text

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from applications.nas.console_table import console_table
-from applications.nas.retrain.train import Training
+from applications.nas.retrain.training import Training
 
 HEADER = ("task", "metric", "test", "top-5 error %", "parameters", "mult-adds", "images")
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 
 from applications.nas.data import Task
+from applications.nas.launch import Ranks
 from applications.nas.progress import Tick, silent
 from applications.nas.retrain.build import build_network, measure_on
+from applications.nas.retrain.chance import reseed
+from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.evaluation import score
 from applications.nas.retrain.fit import fit
+from applications.nas.retrain.ledger import Ledger
+from applications.nas.retrain.parallel import check_ranks
+from applications.nas.retrain.training import Training
 from applications.nas.retrain.weights_file import save_weights
 from applications.nas.run_folder import MetricsFile
 from applications.nas.seeded import seeded
@@ -19,35 +25,16 @@ from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
 
 
-@dataclass(frozen=True)
-class Training:
-    """One network, trained and tested.
-
-    Attributes:
-        task: Name of the task.
-        seed: Of initial values, batch order and drop path.
-        error: The task's metric on the test part after the last epoch: for a classification the error in percent.
-        parameters: Weights of the network, without the auxiliary head, as papers count them.
-        seconds: Wall time.
-        tested: Number of test images.
-        metric: Name of the metric.
-        top5: Top-5 error in percent; None unless there are more than five classes.
-        multiply_adds: Of one image, in convolutions and linear layers; None if they were not counted.
-    """
-
-    task: str
-    seed: int
-    error: float
-    parameters: int
-    seconds: float
-    tested: int
-    metric: str = "error %"
-    top5: float | None = None
-    multiply_adds: int | None = None
-
-
 def retrain(
-    genotype: Genotype | None, task: Task, settings: RetrainSettings, seed: int, folder: Path, tick: Tick = silent
+    genotype: Genotype | None,
+    task: Task,
+    settings: RetrainSettings,
+    seed: int,
+    folder: Path,
+    tick: Tick = silent,
+    *,
+    ranks: Ranks = Ranks(),
+    keeper: Keeper | None = None,
 ) -> Training:
     """Train one network from scratch on a task's train and valid parts, and test it once.
 
@@ -61,28 +48,36 @@ def retrain(
         seed: Of initial values, batch order and drop path.
         folder: Where the files go.
         tick: Told how far it is.
+        ranks: The processes that train it together, each with the same arguments; the first one writes the files.
+        keeper: Where a training that was stopped goes on, and where each epoch is kept; None to keep nothing.
 
     Raises:
-        ConfigError: If the network does not fit the images or the task.
+        ConfigError: If the network does not fit the images or the task, or the settings do not fit the ranks.
+        DataError: If what was kept cannot be read.
         DivergenceError: If the loss is not finite.
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 3.2.
     """
     started = time.monotonic()
+    check_ranks(settings, ranks)
     cost = measure_on(genotype, task, settings)
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, ranks)
+    csv, weights = (folder / f"{task.name}-{seed}.{end}" for end in ("csv", "pt"))
     with seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
         network = build_network(genotype, task, settings).to(device)
-        with MetricsFile(folder / f"{task.name}-{seed}.csv") as metrics:
-            trained = fit(network, task, settings, seed, metrics, tick)
-    save_weights(trained, folder / f"{task.name}-{seed}.pt")
-    found = score(trained, task)
+        if ranks.rank > 0:  # the same initial values, but paths of its own to drop
+            reseed(device, seed, 0, ranks.rank)
+        with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
+            trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper)
+    if ranks.first:
+        save_weights(trained, weights)
+    found = score(trained, task, ranks)
     return Training(
         task=task.name,
         seed=seed,
         error=found.error,
         parameters=cost.parameters,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - started if keeper is None else keeper.seconds,
         tested=len(task.test),
         metric=task.objective.metric,
         top5=found.top5,
@@ -91,7 +86,12 @@ def retrain(
 
 
 def retrain_task(
-    genotype: Genotype | None, task: Task, settings: RetrainSettings, folder: Path, tick: Tick = silent
+    genotype: Genotype | None,
+    task: Task,
+    settings: RetrainSettings,
+    folder: Path,
+    tick: Tick = silent,
+    ledger: Ledger | None = None,
 ) -> tuple[Training, ...]:
     """Train one network for each seed of the settings on one task.
 
@@ -101,6 +101,8 @@ def retrain_task(
         settings: How.
         folder: Where the files go.
         tick: Told how far it is, over all seeds.
+        ledger: What is done already, and where each training and each epoch is written down, by which ranks; None for
+            one process that keeps nothing.
     """
     found = []
     for index, seed in enumerate(settings.seeds):
@@ -108,7 +110,15 @@ def retrain_task(
         def onward(done: int, total: int, text: str, before: int = index) -> None:
             tick(before * total + done, len(settings.seeds) * total, text)
 
-        found.append(retrain(genotype, task, settings, seed, folder, onward))
+        if ledger is None:
+            found.append(retrain(genotype, task, settings, seed, folder, onward))
+            continue
+        done = ledger.find(task.name, seed)
+        if done is None:
+            keeper, ranks = Keeper(folder, task.name, seed, ledger.ranks), ledger.ranks
+            done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
+            ledger.add(done)
+        found.append(done)
     return tuple(found)
 
 

@@ -45,10 +45,13 @@ class RetrainSettings:
     epochs: int = 600
     """Passes over the training part and the validation part together."""
     batch: int = 96
-    """Images in a batch."""
+    """Images in a batch, of all ranks together."""
     accumulate: int = 1
-    """Pieces of a batch that are computed one after the other, their gradients averaged: less memory at a time.
-    BatchNorm sees one piece, as it would with as many GPUs."""
+    """Pieces of a batch, or of a rank's share of it, that are computed one after the other, their gradients averaged:
+    less memory at a time. BatchNorm sees one piece, as it would with as many GPUs."""
+    sync_batch_norm: bool = False
+    """Let BatchNorm see the whole batch when torchrun splits it over GPUs; off, each rank has statistics of its own
+    share, and what is tested is their mean."""
     auxiliary_weight: float = 0.4
     """Weight of the auxiliary head's loss."""
     drop_path: float = 0.0

@@ -1,0 +1,136 @@
+"""The processes that `torchrun` starts for one job: which of them this one is, and what they say to each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mlo import MLOError
+
+T = TypeVar("T")
+
+_UNNAMED = "none"  # what torchrun calls every job that is given no --rdzv-id
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process among those of its job; by default it is alone.
+
+    Attributes:
+        rank: Its number, from 0.
+        world: How many there are.
+        local: Its number on this machine, from 0, which is also that of its GPU.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes files, prints and shows progress."""
+        return self.rank == 0
+
+    def add(self, values: Tensor) -> None:
+        """Put the sum over all ranks in the place of a tensor; every rank must call it, and all get the same bits."""
+        if self.world > 1:
+            dist.all_reduce(values)
+
+    def from_first(self, value: T) -> T:
+        """Return what the first rank gave, a plain value; every rank must call it."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Return what each rank gave, a plain value, in their order; every rank must call it."""
+        if self.world == 1:
+            return [value]
+        values = [value] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+@contextmanager
+def ranks() -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started; without it, be alone.
+
+    What the ranks behind the first write to the standard output is dropped. Where there are GPUs, the one of this rank
+    becomes the current one; tensors on the CPU can be exchanged there as well.
+
+    Yields:
+        The place of this process.
+
+    Raises:
+        MLOError: In the place of what torch says when the connection to another rank breaks.
+    """
+    if not under_torchrun():
+        yield Ranks()
+        return
+    mine = _place()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu and mine.local < torch.cuda.device_count():
+        torch.cuda.set_device(mine.local)
+    with _explained():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        if mine.first:
+            with _explained():
+                yield mine
+        else:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), _explained():
+                yield mine
+    except BaseException:
+        if not on_gpu:  # NCCL would wait for the ranks that do not know of the error yet; the end of the process tells
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def under_torchrun() -> bool:
+    """Return whether `torchrun` started this process."""
+    return job_name() is not None
+
+
+def prefix() -> str:
+    """Return "rank 1: " for the second process that `torchrun` started, and nothing without it."""
+    return f"rank {_place().rank}: " if under_torchrun() else ""
+
+
+def job_name() -> str | None:
+    """Return what `torchrun` calls this job, the same after a restart; None without it."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def goes_on() -> bool:
+    """Return whether what carries the name of this job is of this job, as after a restart.
+
+    A job that was given no name shares its name with others: it is known again only when torchrun counts a restart.
+    """
+    named = job_name() not in (None, _UNNAMED)
+    return named or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _place() -> Ranks:
+    return Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say in the place of torch that another rank has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            why = "the connection to another rank is lost: its own message, or torchrun's, says why; mend that first"
+            raise MLOError(why) from error
+        raise

@@ -1,0 +1,32 @@
+"""What one training came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network, trained and tested.
+
+    Attributes:
+        task: Name of the task.
+        seed: Of initial values, batch order and drop path.
+        error: The task's metric on the test part after the last epoch: for a classification the error in percent.
+        parameters: Weights of the network, without the auxiliary head, as papers count them.
+        seconds: Wall time.
+        tested: Number of test images.
+        metric: Name of the metric.
+        top5: Top-5 error in percent; None unless there are more than five classes.
+        multiply_adds: Of one image, in convolutions and linear layers; None if they were not counted.
+    """
+
+    task: str
+    seed: int
+    error: float
+    parameters: int
+    seconds: float
+    tested: int
+    metric: str = "error %"
+    top5: float | None = None
+    multiply_adds: int | None = None

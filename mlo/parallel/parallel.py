@@ -1,0 +1,185 @@
+"""The processes of torch.distributed as replicas and members."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+
+from mlo.checks import check_count
+from mlo.errors import ConfigError, RankError
+from mlo.parallel.base import AbstractRanks, Alone
+from mlo.parallel.board import Board
+from mlo.parallel.conjugate import fork, join, total
+from mlo.parallel.team import Team
+
+
+class Parallel(AbstractRanks):
+    """Ranks of torch.distributed share the batches, the stages of an interleaving, or both.
+
+    They lie in a grid of `data` x `stages`; ranks that follow one another are in one row. A row has one share of every
+    batch, and its ranks have some of the problems each.
+
+    With `data` = N, each rank gives its problems a share of every batch, and every gradient and every second-order
+    product is averaged over ranks, weighted by the number of examples: the step is that of one process whose batches
+    are those of all ranks together, and every rank ends with the same numbers. That holds for losses that are means
+    over their batch. BatchNorm normalizes by the statistics of its own rank's share, unless it is made to share them by
+    `mlo.SyncBatchNorm`; its running statistics are averaged. Random numbers that a loss draws are each rank's own: seed
+    ranks differently by `seed`.
+
+    With `stages` = N, ranks compute the gradients of different problems that do not depend on each other: those of the
+    stages of `mlo.interleave` that make one step, and the terms of a `mlo.Sum`; see `mlo.Engine`. The ranks of one row
+    must draw the same batches and the same random numbers.
+
+    Ranks make the same calls in the same order; a loss does the same on each rank, but for its batch. torch.distributed
+    is started before, and ended after, by the program: `torchrun` and `torch.distributed.init_process_group` do.
+
+    A rank that fails tells the others, and its error ends their step within a second as a `RankError` with its rank;
+    after that nothing more is computed with this object.
+
+    Args:
+        stages: How many ranks share the problems.
+        data: How many ranks share the batches; None for as many as there are ranks for.
+
+    Raises:
+        ConfigError: If torch.distributed was not started, or has another number of ranks.
+    """
+
+    _made: ClassVar[Iterator[int]] = itertools.count()
+
+    def __init__(self, *, stages: int = 1, data: int | None = None) -> None:
+        """Arrange the ranks; all of them make this call, in the same order."""
+        if not (dist.is_available() and dist.is_initialized()):
+            cure = "start the program by torchrun, and call torch.distributed.init_process_group before"
+            raise ConfigError(f"Parallel: torch.distributed was not started: {cure}")
+        world = dist.get_world_size()
+        check_count("Parallel", "stages", stages, least=1)
+        data = world // stages if data is None else data
+        check_count("Parallel", "data", data, least=1)
+        if data * stages != world:
+            cure = f"give numbers whose product is {world}"
+            raise ConfigError(f"Parallel: data={data} x stages={stages} ranks, but there are {world}: {cure}")
+        self._board = Board(next(Parallel._made))
+        self._failed = False
+        self._all = Team(None, self._board)
+        self._row, self._column = self._teams(data, stages)
+        self.replicas, self.members = data, stages
+        self.replica, self.member = divmod(self._all.rank, stages)
+
+    def _teams(self, data: int, stages: int) -> tuple[Team | None, Team | None]:
+        """Return the ranks that see the same batches, and those that have the same problems; None for one alone."""
+        if stages == 1 or data == 1:
+            return (self._all if stages > 1 else None), (self._all if data > 1 else None)
+        device = "cuda" if "nccl" in dist.get_backend_config() else "cpu"
+        mesh = init_device_mesh(device, (data, stages), mesh_dim_names=("data", "stages"))
+        return Team(mesh.get_group("stages"), self._board), Team(mesh.get_group("data"), self._board)
+
+    def __repr__(self) -> str:
+        """Return a call that makes it."""
+        return f"Parallel(stages={self.members}, data={self.replicas})"
+
+    def seed(self, seed: int) -> int:
+        """Return a seed for what this rank draws by itself: of each replica another one, the same for its members."""
+        return seed + 1_000_003 * self.replica
+
+    def across(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over replicas."""
+        return list(values) if self._column is None else total(self._column.total, values)
+
+    def over_members(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over members."""
+        return list(values) if self._row is None else self._row.total(values)
+
+    def apart(self) -> Parallel:
+        """Return the same replicas, each with one member."""
+        found = copy.copy(self)
+        found.members, found.member, found._row = 1, 0, None
+        return found
+
+    def deal(self, values: Sequence[Sequence[Tensor]]) -> None:
+        """Overwrite the values of each place with those of the member whose turn it is."""
+        if self._row is not None:
+            sent = [self._row.send(v, place % self.members) for place, found in enumerate(values) for v in found]
+            for wait in sent:
+                wait()
+
+    def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
+        """Return the same values; cotangents on them are averaged."""
+        return fork(self._divided if divided else self._averaged, values)
+
+    def join(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
+        """Return the averages of values."""
+        return join(self._divided if divided else self._averaged, values)
+
+    def exchange(self, rows: Sequence[float]) -> list[list[float]]:
+        """Return what each replica gave."""
+        if self._column is None:
+            return [list(rows)]
+        row = torch.tensor(rows, dtype=torch.float64, device=self._device)
+        return [found.tolist() for found in self._column.gather(row)]
+
+    def lend(self, thing: object, owner: int) -> object:
+        """Return what replica `owner` gave."""
+        return thing if self._column is None else self._column.lend(thing, owner)
+
+    def same(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the values of the first rank of all."""
+        found = [value.detach().clone(memory_format=torch.contiguous_format) for value in values]
+        for wait in [self._all.send(value, 0) for value in found]:
+            wait()
+        return found
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Tell the other ranks of an error in the body."""
+        if self._failed:
+            raise RankError(f"{self}: a rank failed in an earlier step: make a new one, and begin from a checkpoint")
+        try:
+            yield
+        except RankError:
+            self._failed = True
+            raise
+        except BaseException as error:
+            self._failed = True
+            self._board.post(error)
+            error.add_note(f"on rank {self._all.rank} of {self._all.size}")
+            raise
+
+    @cached_property
+    def _device(self) -> torch.device:
+        if "cpu:" in dist.get_backend_config():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
+
+    def _averaged(self, values: Sequence[Tensor]) -> list[Tensor]:
+        return list(values) if self._column is None else self._scaled(self._column.total(values))
+
+    def _divided(self, values: Sequence[Tensor]) -> list[Tensor]:
+        return self._scaled(self._all.total(values))
+
+    def _scaled(self, values: list[Tensor]) -> list[Tensor]:
+        return values if self.replicas == 1 else [value / self.replicas for value in values]
+
+
+def present_ranks(given: AbstractRanks | None) -> AbstractRanks:
+    """Return `given`; else all ranks of torch.distributed as replicas, if it was started for several; else one alone.
+
+    So that a program which was started on several ranks never gets another hypergradient on each without a word.
+
+    Raises:
+        ConfigError: If `given` is something else.
+    """
+    if given is None:
+        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        return Parallel() if several else Alone()
+    if not isinstance(given, AbstractRanks):
+        raise ConfigError(f"parallel must be mlo.Parallel(), mlo.Alone() or None, got {given!r}")
+    return given

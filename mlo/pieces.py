@@ -1,0 +1,136 @@
+"""A loss as a sum of pieces, each differentiated for itself, so that one graph is alive at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import optree
+import torch
+from torch import Tensor
+
+from mlo.errors import DataError, GraphError
+from mlo.view import View
+
+Loss = Callable[[View, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The sum of several losses, of one batch each.
+
+    L(v, (b_1, ..., b_K)) = L_1(v, b_1) + ... + L_K(v, b_K)
+
+    As the loss of a problem it means the same as a function that adds them up, but each term is differentiated for
+    itself: one graph is alive at a time, and ranks that share the work of a step (`mlo.Parallel(stages=...)`) take
+    terms each.
+
+    Attributes:
+        terms: The losses, functions of (view, batch) as `Problem.loss` is.
+
+    Raises:
+        GraphError: If there is no term, or one is no function.
+    """
+
+    terms: Sequence[Loss]
+
+    def __post_init__(self) -> None:
+        """Check the terms."""
+        terms = tuple(self.terms)
+        if not terms or not all(callable(term) for term in terms):
+            raise GraphError(f"Sum: needs one function of (view, batch) or more, got {self.terms!r}")
+        object.__setattr__(self, "terms", terms)
+
+    def __call__(self, view: View, batch: Any) -> Tensor:
+        """Return the sum."""
+        parts = [term(view, part) for term, part in zip(self.terms, self.batches(batch), strict=True)]
+        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+    def batches(self, batch: Any) -> Sequence[Any]:
+        """Return the batch of each term: None for each where there is none.
+
+        Raises:
+            DataError: If there is not one for each.
+        """
+        if batch is None:
+            return [None] * len(self.terms)
+        if not isinstance(batch, Sequence) or len(batch) != len(self.terms):
+            got = f"{len(batch)}" if isinstance(batch, Sequence) else f"a {type(batch).__name__}"
+            cure = "let each batch be a tuple with one item for each term"
+            raise DataError(f"a Sum of {len(self.terms)} losses needs as many batches, got {got}: {cure}")
+        return batch
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One piece of a loss: `factor * loss(view, batch)`.
+
+    Attributes:
+        loss: The function.
+        batch: Its batch.
+        factor: What multiplies it.
+    """
+
+    loss: Loss
+    batch: Any
+    factor: float = 1.0
+
+
+def terms(loss: Loss, batch: Any) -> list[tuple[Loss, Any]]:
+    """Return the terms of a loss with their batches: one, unless it is a `Sum`."""
+    if not isinstance(loss, Sum):
+        return [(loss, batch)]
+    return list(zip(loss.terms, loss.batches(batch), strict=True))
+
+
+def pieces(loss: Loss, batch: Any, *, chunks: int, factors: Sequence[float]) -> list[Piece]:
+    """Divide a loss into its terms, and each of them, a mean over its batch, into chunks of that batch.
+
+    Args:
+        loss: The loss.
+        batch: Its batch.
+        chunks: How many chunks at most.
+        factors: What multiplies each term; none for 1.
+    """
+    found: list[Piece] = []
+    for index, (term, part) in enumerate(terms(loss, batch)):
+        factor = factors[index] if factors else 1.0
+        if chunks == 1:
+            found.append(Piece(term, part, factor))
+            continue
+        found += [Piece(term, chunk, factor * share) for chunk, share in chunked(part, chunks)]
+    return found
+
+
+def chunked(batch: Any, chunks: int) -> list[tuple[Any, float]]:
+    """Cut every tensor of a batch along its first dimension; return the chunks and the share of each.
+
+    Raises:
+        DataError: If its tensors are not all of one length.
+    """
+    lengths = {len(leaf) for leaf in _cuttable(batch)}
+    if len(lengths) != 1:
+        found = f"are of lengths {sorted(lengths)}" if lengths else "there are none"
+        raise DataError(f"a batch is to be cut along the first dimension of its tensors, but {found}: accumulate=1")
+    (length,) = lengths
+    count = min(chunks, length)
+    cuts = [length * index // count for index in range(count + 1)]
+    return [(_sliced(batch, start, stop), (stop - start) / length) for start, stop in pairwise(cuts)]
+
+
+def examples(batch: Any) -> int:
+    """Return how many examples a batch holds: the length of its first tensor; 1 if it has none."""
+    return next((len(leaf) for leaf in _cuttable(batch)), 1)
+
+
+def _sliced(batch: Any, start: int, stop: int) -> Any:
+    def cut(leaf: Any) -> Any:
+        return leaf[start:stop] if isinstance(leaf, Tensor) and leaf.dim() else leaf
+
+    return optree.tree_map(cut, batch, none_is_leaf=True)
+
+
+def _cuttable(batch: Any) -> list[Tensor]:
+    return [leaf for leaf in optree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
