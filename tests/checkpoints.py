@@ -82,32 +82,29 @@ def check(make, folder, *, before=3, after=3):
 DATA = torch.tensor([[1.0, 2.0], [0.5, -1.0]]).double()
 
 
-def small(*, weights=None, name="w", update=None, outer=None, extra=(), module=None, **low):
+def small(*, weights=None, name="w", update=None, outer=None, extra=(), module=None, parallel=None, **low):
+    """A dict of two tensors (or a module) under an outer vector."""
     weights = {"a": torch.ones(2).double(), "b": torch.zeros(1).double()} if weights is None else weights
 
+    def parts(v):
+        return list((v[name] if module is None else v[name].params).values())
+
     def fit(v, batch):
-        value = v[name].params if module is not None else v[name]
-        return (
-            sum(((value[key] - batch.sum()) ** 2).sum() for key in value)
-            + (v.x**2).sum() * value[next(iter(value))].sum()
-        )
+        return sum(((part - batch.sum()) ** 2).sum() for part in parts(v)) + (v.x**2).sum() * parts(v)[0].sum()
 
     def validate(v, batch):
-        value = v[name].params if module is not None else v[name]
-        return sum(((part - 1) ** 2).sum() for part in value.values()) + (v.x**2).sum()
+        return sum(((part - 1) ** 2).sum() for part in parts(v)) + (v.x**2).sum()
 
-    update = update or torchopt.sgd(0.01, momentum=0.9)
     top = {"reads": [name], "update": outer or torchopt.adam(0.05), "batches": [DATA]}
-    low |= {"reads": ["x"], "update": update, "batches": [DATA]}
+    low |= {"reads": ["x"], "update": update or torchopt.sgd(0.01, momentum=0.9), "batches": [DATA]}
     x = mlo.Problem("x", validate, torch.ones(2).double(), **top)
-    return mlo.Engine(
-        mlo.ProblemGraph([x, mlo.Problem(name, fit, weights if module is None else module, **low), *extra])
-    )
+    w = mlo.Problem(name, fit, weights if module is None else module, **low)
+    return mlo.Engine(mlo.ProblemGraph([x, w, *extra]), parallel=parallel)
 
 
-def after(steps):
+def after(steps, parallel=None):
     """A small engine after some steps."""
-    made = small()
+    made = small(parallel=parallel)
     for _ in range(steps):
         made.step()
     return made

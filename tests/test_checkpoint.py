@@ -194,3 +194,14 @@ def test_saving_and_restoring_leave_generators_and_the_engine_alone(tmp_path):
     assert_same(one, other)
     run(one, 2), run(other, 2)
     assert_same(one, other)
+
+
+def test_in_any_mode_of_autograd(tmp_path):
+    one, other = engine(), engine()
+    with torch.inference_mode():
+        run(one, 2)
+        mlo.save(one, tmp_path / "kept")
+        mlo.restore(other, tmp_path / "kept")
+        assert torch.is_inference_mode_enabled()
+    run(one, 2), run(other, 2)
+    assert_same(one, other)

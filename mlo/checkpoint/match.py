@@ -51,28 +51,27 @@ def sample_like(
         tensors: Its tensors, by key.
     """
     found: str | None = ""
-    for updates, state in enumerate(_states(rule, params, others)):
-        made: Tensors = {}
-        sample = Sample(encoded(state, path, made), made, records(state))
-        found = next(_differences(path, node, sample.node, tensors, made, exact=updates == 0), None)
-        if found is None:
-            return sample
+    with preserved(), recording():
+        for updates, state in enumerate(_states(rule, params, others)):
+            made: Tensors = {}
+            sample = Sample(encoded(state, path, made), made, records(state))
+            found = next(_differences(path, node, sample.node, tensors, made, exact=updates == 0), None)
+            if found is None:
+                return sample
     return found or f"{path} is of no known form"
 
 
 def _states(rule: UpdateRule, params: Params, others: Values) -> Iterator[State]:
-    """Yield the states of a rule in its first updates; random generators are left as they were."""
-    still = zeros_like(params)
-    with preserved(), recording():
-        state = rule.init(params)
+    """Yield the states of a rule in its first updates."""
+    still, state = zeros_like(params), rule.init(params)
+    yield state
+    for _ in range(_UPDATES):
+        try:
+            moved, state = rule.apply(params, still, state, others)
+        except MLOError:  # such as of a schedule that ends here
+            return
+        params, state = detach(moved), detach_state(state)
         yield state
-        for _ in range(_UPDATES):
-            try:
-                moved, state = rule.apply(params, still, state, others)
-            except MLOError:  # such as of a schedule that ends here
-                return
-            params, state = detach(moved), detach_state(state)
-            yield state
 
 
 def _differences(path: str, there: Node, here: Node, saved: Tensors, made: Tensors, *, exact: bool) -> Iterator[str]:

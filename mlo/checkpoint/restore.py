@@ -13,6 +13,7 @@ from mlo.checkpoint.save import Folder, check_engine
 from mlo.checkpoint.storage import fingerprints, read
 from mlo.engine import Engine
 from mlo.errors import DataError
+from mlo.gradient import recording
 from mlo.snapshot import Snapshot
 
 _CURE = "restore into an engine on the problems that were saved"
@@ -41,7 +42,8 @@ def restore(engine: Engine, folder: Folder) -> None:
     """
     check_engine("restore", engine)
     ranks, path = Ranks(engine.parallel), Path(folder).resolve()
-    held, digest = ranks.agreed(lambda: _read(engine, path))
+    with recording():
+        held, digest = ranks.agreed(lambda: _read(engine, path))
     digests = ranks.gathered(digest)
     other = next((rank for rank, found in enumerate(digests) if found != digests[0]), None)
     if other is not None:

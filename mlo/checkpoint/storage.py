@@ -94,7 +94,9 @@ def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
     from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
-        tensors = {key: torch.empty(place.shape, dtype=DTYPES[place.dtype]) for key, place in places.items()}
+        tensors = {
+            key: torch.empty(place.shape, dtype=DTYPES[place.dtype], device="cpu") for key, place in places.items()
+        }
         with _raised():
             load(dict(tensors), storage_reader=_reader(folder, places), no_dist=True)
     except Exception as error:  # a damaged file can fail in any way
