@@ -49,6 +49,7 @@ def assert_same(left, right):
         for held in ("params", "buffers"):
             mine, theirs = getattr(one, held)[name], getattr(other, held)[name]
             assert list(mine) == list(theirs)
+            assert mine.joined is theirs.joined
             assert all(torch.equal(mine[key], theirs[key]) for key in mine), (name, held)
     assert trees_equal(dict(one.states), dict(other.states))
     assert trees_equal(dict(one.adjoints), dict(other.adjoints))

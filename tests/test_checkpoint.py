@@ -13,7 +13,7 @@ import torchopt
 from hypothesis import given
 
 import mlo
-from tests.checkpoints import LOWER, UPPER, assert_same, check, engine, run
+from tests.checkpoints import LOWER, UPPER, assert_same, check, engine, run, small
 
 
 def scheduled(module):
@@ -205,3 +205,15 @@ def test_in_any_mode_of_autograd(tmp_path):
         assert torch.is_inference_mode_enabled()
     run(one, 2), run(other, 2)
     assert_same(one, other)
+
+
+ODD = {
+    "names": {"a/b": torch.ones(2), "a%2Fb": torch.ones(1), "ü w": torch.ones(1), "": torch.ones(1), 3: torch.ones(1)},
+    "types": {"a": torch.ones(2).double(), "b": torch.ones(3), "c": torch.ones(2, dtype=torch.bfloat16)},
+    "shapes": {"none": torch.ones(()), "empty": torch.ones(0, 3), "strided": torch.ones(3, 2).t()},
+}
+
+
+@pytest.mark.parametrize("weights", ODD.values(), ids=list(ODD))
+def test_odd_variables(tmp_path, weights):
+    check(lambda: small(weights=weights), tmp_path / "kept")

@@ -113,3 +113,12 @@ def test_what_is_no_engine(tmp_path):
             call(graph, tmp_path / "kept")
     with pytest.raises(mlo.GraphError, match="the snapshot is of problems 'x', 'u'"):
         small().rewind(small(name="u").snapshot())
+
+
+def test_what_reads_the_same_or_is_sparse_is_not_saved(tmp_path):
+    with pytest.raises(mlo.DataError, match="values/w/0: two names of one problem read the same"):
+        mlo.save(small(weights={0: ONE, "0": ONE}), tmp_path / "kept")
+    module = torch.nn.Linear(2, 1).double()
+    module.register_buffer("mask", torch.eye(2).to_sparse())
+    with pytest.raises(mlo.DataError, match="buffers/w/mask: a sparse_coo tensor cannot be kept"):
+        mlo.save(small(module=module), tmp_path / "kept")
