@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def fail_at(monkeypatch, when):
     if when == "tensors":
         monkeypatch.setattr(FileSystem, "create_stream", full)
     elif when == "manifest":
-        monkeypatch.setattr(importlib.import_module("mlo.checkpoint.save"), "written", full)
+        monkeypatch.setattr("mlo.checkpoint.writing.written", full)
     else:
         rename = Path.rename
         source = "kept" if when == "first rename" else ".kept.mlo-new"

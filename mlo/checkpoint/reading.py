@@ -9,7 +9,7 @@ from mlo.checkpoint.content import unpacked
 from mlo.checkpoint.folder import present
 from mlo.checkpoint.manifest import read_manifest
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.save import Folder, check_engine
+from mlo.checkpoint.writing import Folder, check_engine
 from mlo.checkpoint.storage import fingerprints, read
 from mlo.engine import Engine
 from mlo.errors import DataError
