@@ -9,8 +9,8 @@ from mlo.checkpoint.content import unpacked
 from mlo.checkpoint.folder import present
 from mlo.checkpoint.manifest import read_manifest
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.writing import Folder, check_engine
 from mlo.checkpoint.storage import fingerprints, read
+from mlo.checkpoint.writing import Folder, check_engine
 from mlo.engine import Engine
 from mlo.errors import DataError
 from mlo.gradient import recording
