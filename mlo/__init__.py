@@ -8,6 +8,7 @@ from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
 from mlo.batch_norm import SyncBatchNorm
+from mlo.checkpoint import restore, save
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -45,9 +46,8 @@ from mlo.pieces import Sum
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.update import Clipped, Learned, clip_norm
+from mlo.version import __version__
 from mlo.view import View
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Advice",
@@ -101,5 +101,7 @@ __all__ = [
     "hypergradient",
     "influence",
     "interleave",
+    "restore",
+    "save",
     "testing",
 ]

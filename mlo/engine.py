@@ -20,6 +20,7 @@ from mlo.linear.base import LinearSolution
 from mlo.look import Look
 from mlo.parallel import AbstractRanks, present_ranks
 from mlo.problem import Problem
+from mlo.snapshot import Resumable
 from mlo.solve import ProblemNode, settle, total_gradient
 from mlo.supply import Supply
 from mlo.update import detach_state
@@ -49,7 +50,7 @@ class Report:
     products: int
 
 
-class Engine:
+class Engine(Resumable):
     """Trains a problem graph.
 
     One step: every problem gets a batch; the problems that respond to the outermost one are solved; the outermost is

@@ -95,6 +95,11 @@ class Flat(Mapping[str, Tensor]):
         return self.layout.split([vector.detach() for vector in self.vectors])
 
     @property
+    def joined(self) -> bool:
+        """Whether it is kept as vectors."""
+        return self._by_vectors
+
+    @property
     def roots(self) -> list[Tensor]:
         """The tensors of the form that this was made in."""
         if self._uncut is not None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from mlo.errors import GraphError
 from mlo.flat import Flat
 from mlo.module import BoundModule
+from mlo.refusals import check_tensors, check_variable
 from mlo.vector import Params, apart, clone, named
 
 SINGLE = "value"
@@ -64,14 +64,14 @@ def _matched(owner: str, value: Mapping[str, Any], example: Mapping[str, Tensor]
     if unknown or missing:
         cure = "give each tensor of its variable under its name there"
         raise GraphError(f"value of problem {owner!r}: unknown entries {unknown}, missing entries {missing}: {cure}")
+    check_tensors(owner, value.values())
     result: dict[str, Tensor] = {}
     for name, at in example.items():
         given = value[name]
         if not isinstance(given, Tensor) or given.shape != at.shape or given.is_complex():
-            found = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+            got = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             where = repr(owner) if name == SINGLE else f"{owner!r}, entry {name!r}"
-            shape = tuple(at.shape)
-            raise GraphError(f"value of problem {where}: expected a real tensor of shape {shape}, got {found}")
+            raise GraphError(f"value of problem {where}: expected a real tensor of shape {tuple(at.shape)}, got {got}")
         result[name] = given.detach().to(dtype=at.dtype, device=at.device, copy=True)
     return Flat.of(result)
 
@@ -215,13 +215,12 @@ def as_variable(owner: str, content: Any) -> Variable:
     """Recognise what a user declared as the variable of problem `owner`.
 
     Raises:
-        GraphError: If it is none of the three kinds, has nothing to train, or holds tensors that are not floating or
-            not initialized.
+        GraphError: If it is none of the three kinds, has nothing to train, is spread over devices, or holds tensors
+            that are not floating or not initialized.
     """
     variable: Variable
+    check_variable(owner, content)
     if isinstance(content, nn.Module):
-        if any(is_lazy(tensor) for tensor in [*content.parameters(), *content.buffers()]):
-            raise GraphError(f"problem {owner!r}: its module has lazy layers: call it once on a batch before")
         variable = ModuleVariable.of(content)
     elif isinstance(content, Tensor):
         variable = TensorVariable(content.detach().clone())

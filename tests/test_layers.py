@@ -19,11 +19,11 @@ import pytest
 from tests.import_rule import House, cycle, private_uses, public_names, undeclared, unknown, upward
 
 LAYERS: list[set[str]] = [  # lowest first
-    {"errors", "label"},
+    {"errors", "label", "version"},
     {"checks"},
     {"rng"},
     {"layout", "flat", "look", "vector"},
-    {"autodiff", "meter", "module", "variable"},
+    {"autodiff", "meter", "module", "refusals", "variable"},
     {"update", "linear", "parallel"},
     {"view", "batch_norm"},
     {"pieces"},
@@ -36,8 +36,8 @@ LAYERS: list[set[str]] = [  # lowest first
     {"solve"},
     {"feed"},
     {"supply"},
-    {"engine", "gradient"},
-    {"advice", "advise"},
+    {"engine", "gradient", "snapshot"},
+    {"advice", "advise", "checkpoint"},
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first

@@ -1,0 +1,6 @@
+"""An engine on disk, in the format of torch.distributed.checkpoint."""
+
+from mlo.checkpoint.reading import restore
+from mlo.checkpoint.writing import save
+
+__all__ = ["restore", "save"]
