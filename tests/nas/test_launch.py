@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from applications.nas._lane import Failure
 from applications.nas.cli import main
 from applications.nas.jobs import Job, Reporter
+from applications.nas.sweep.launch import local
 from applications.nas.sweep.launch import uninterrupted as module
 from applications.nas.sweep.launch.call import ClusterCall
 from applications.nas.sweep.launch.desk import Desk
 from applications.nas.sweep.launch.engine import AbstractEngine
+from applications.nas.sweep.launch.local import LocalLauncher
 from applications.nas.sweep.launch.place import Claim, Place
 from applications.nas.sweep.launch.running import call_off
 from applications.nas.sweep.launch.settings import Local, Slurm, SubmititLocal
@@ -128,8 +132,28 @@ def test_a_job_that_has_been_replaced_or_called_off_does_nothing(tmp_path: Path)
     assert not (tmp_path / "ran-1").exists()
     second.calls[0]()
     assert (tmp_path / "ran-0").exists()
+    assert office.desk.progress() == [("point 0", 1, 2, "on")]
+    Office(tmp_path, MadeUp(), 2).desk.submit()
+    assert office.desk.progress() == [], "what is over is not shown as the progress of a new attempt"
+    second.calls[0].place.write_outcome(second.calls[0].attempt, None)
     assert office.places[0].outcome(first.calls[0].attempt) is False, "an outcome is that of one attempt"
     assert office.places[0].outcome(second.calls[0].attempt) is True
+
+
+def test_workers_call_off_jobs_that_are_only_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is still importing holds no lock yet, and the program that launched it is gone."""
+    engine = MadeUp()
+    office = Office(tmp_path, engine, 1)
+    office.desk.submit()
+    seen: list[bool] = []
+
+    def work(*given: object, **options: object) -> None:
+        engine.calls[0]()
+        seen.append((tmp_path / "ran-0").exists())
+
+    monkeypatch.setattr(local, "try_jobs", work)
+    LocalLauncher(1).launch(office.jobs, tmp_path / "sweep", Console(file=io.StringIO()), whole="all", ended=print)
+    assert seen == [False]
 
 
 def test_jobs_are_adopted_by_their_lock(tmp_path: Path) -> None:
@@ -283,6 +307,9 @@ def test_requests_that_are_refused(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=told):
         request_.launcher(workers, "mine")
+    if "sbatch" not in told:
+        with pytest.raises(ConfigError, match=told):
+            request_.words(workers)
 
 
 @pytest.mark.parametrize("name", ["submitit-local", "slurm"])

@@ -103,7 +103,7 @@ def test_a_sweep_whose_program_died_is_waited_for(slurm: Path, tmp_path: Path) -
     (tmp_path / "go").touch()
     log = io.StringIO()
     assert launch(jobs, folder, log) == {"a": None, "b": None}
-    assert "waiting for 2 jobs that run already: a, b" in log.getvalue()
+    assert "launched before, and waited for now: a, b" in log.getvalue()
     assert (runs(tmp_path / "a"), runs(tmp_path / "b")) == (1, 1)
     assert len(list(slurm.glob("*.sh"))) == 1
 
@@ -123,7 +123,7 @@ def test_an_interrupt_cancels_all_jobs(slurm: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         launcher(Slurm(array=1)).launch(jobs, folder, console, whole="all", ended=print)
     thread.join()
-    assert "2 jobs are cancelled" in log.getvalue()
+    assert "jobs cancelled: 2" in log.getvalue()
     assert [json.loads((slurm / f"100_{index}.json").read_text())["state"] for index in (0, 1)] == ["CANCELLED"] * 2
     assert not (tmp_path / "b").exists()
 

@@ -110,8 +110,8 @@ def test_what_outlives_its_program_is_waited_for_or_ended(tmp_path: Path) -> Non
     log, started = io.StringIO(), time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         launch(jobs, folder, log)
-    assert "waiting for 1 jobs that run already: a" in log.getvalue()
-    assert "1 jobs are cancelled" in log.getvalue()
+    assert "launched before, and waited for now: a" in log.getvalue()
+    assert "jobs cancelled: 1" in log.getvalue()
     assert time.monotonic() - started < 30
     assert not place.busy()
     until(lambda: not lost.engine.alive([claim.job]))

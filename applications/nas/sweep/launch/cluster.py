@@ -38,7 +38,7 @@ class ClusterLauncher(AbstractLauncher):
         desk = Desk(self.engine, jobs, folder, ended)
         adopted = desk.adopt()
         if adopted:
-            told = f"waiting for {len(adopted)} jobs that run already: {', '.join(adopted)}"
+            told = f"launched before, and waited for now: {', '.join(adopted)}"
             console.print(told, highlight=False, markup=False, soft_wrap=True)
         try:
             with progress(console) as begin:
@@ -46,7 +46,7 @@ class ClusterLauncher(AbstractLauncher):
         except BaseException:
             count = desk.cancel()
             if count:
-                console.print(f"{count} jobs are cancelled", highlight=False)
+                console.print(f"jobs cancelled: {count}", highlight=False)
             raise
 
 

@@ -74,6 +74,7 @@ class Desk:
         with uninterrupted():
             for index, claim in zip(batch, claims, strict=True):
                 self._places[index].write_claim(claim)
+                self._places[index].forget()
             try:
                 names = self.engine.submit(calls, self._logs)
             except ConfigError as error:

@@ -12,7 +12,8 @@ from applications.nas.sweep.launch.call import ClusterCall
 from applications.nas.sweep.launch.place import Claim, Place
 from mlo import ConfigError, MLOError
 
-_LONGEST = 160  # characters of a log in a message
+_TAIL = 4096  # bytes of a log that are looked at
+_LONGEST = 160  # characters of it in a message
 
 
 class AbstractEngine(ABC):
@@ -114,5 +115,8 @@ def refused(name: str, error: Exception) -> ConfigError:
 
 
 def _ending(file: Path) -> str:
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _TAIL))
+        text = opened.read().decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f", which ends with {lines[-1][:_LONGEST]!r}" if lines else ", and it is empty"

@@ -11,7 +11,7 @@ from rich.console import Console
 from applications.nas.jobs import Job, try_jobs
 from applications.nas.sweep.launch.base import AbstractLauncher, Ended
 from applications.nas.sweep.launch.place import JOBS, Place
-from applications.nas.sweep.launch.running import jobs_alive, refuse_running
+from applications.nas.sweep.launch.running import call_off, jobs_alive, refuse_running
 
 
 @final
@@ -35,4 +35,6 @@ class LocalLauncher(AbstractLauncher):
         """Run jobs; see `AbstractLauncher.launch`."""
         places = {job.label: Place(folder / JOBS / job.label) for job in jobs}
         refuse_running(jobs_alive(places))
+        call_off(places)  # a process that is only starting is not seen alive, and now finds nothing to do
+        refuse_running(jobs_alive(places))  # but for one that has just begun
         try_jobs(jobs, console, workers=self.workers, whole=whole, ended=ended)

@@ -74,6 +74,11 @@ class Place:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / _CLAIM, asdict(claim))
 
+    def forget(self) -> None:
+        """Take away what an attempt before told of its progress and its end."""
+        for name in (_PROGRESS, _OUTCOME):
+            (self.folder / name).unlink(missing_ok=True)
+
     def outcome(self, attempt: str) -> Failure | bool:
         """Return how an attempt ended: True if well, False if it has not ended."""
         if not (self.folder / _OUTCOME).is_file():

@@ -51,7 +51,7 @@ def refuse_running(alive: Mapping[str, Claim]) -> None:
     """
     for label, claim in alive.items():
         if claim == _NOBODY:
-            raise ConfigError(f"{label}: a job that was called off still works on it: try again in a minute")
+            raise ConfigError(f"{label}: a job that was called off has not ended: wait for it, and resume the sweep")
         job = f"the job {claim.job or 'of another program'} of launcher:{claim.engine}"
         raise ConfigError(f"{label}: {job} works on it: resume with launcher:{claim.engine} to wait for it, or end it")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,14 @@ class AbstractLaunching(ABC):
 
     @abstractmethod
     def words(self, workers: int) -> str:
-        """Say what will be launched."""
+        """Say what will be launched.
+
+        Args:
+            workers: Points at a time on this machine.
+
+        Raises:
+            ConfigError: If something is not sound.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Local(AbstractLaunching):
 
     def words(self, workers: int) -> str:
         """Say what will be launched."""
-        return f"{workers} at a time, in worker processes of this program"
+        return f"{_positive(workers)} at a time, in worker processes of this program"
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,18 @@ class SubmititLocal(AbstractLaunching):
 
     def launcher(self, workers: int, name: str) -> AbstractLauncher:
         """Make the launcher; see `AbstractLaunching.launcher`."""
-        if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
-            raise ConfigError(f"launcher.gpus: {self.gpus} are no numbers of GPUs: give each once, from 0 on")
+        self._check()
         return ClusterLauncher(SubmititLocalEngine(_positive(workers), self.gpus))
 
     def words(self, workers: int) -> str:
         """Say what will be launched."""
+        self._check()
         gpus = f", on the GPUs {', '.join(map(str, self.gpus))}" if self.gpus else ""
-        return f"{workers} at a time, in processes of this machine by submitit{gpus}"
+        return f"{_positive(workers)} at a time, in processes of this machine by submitit{gpus}"
+
+    def _check(self) -> None:
+        if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
+            raise ConfigError(f"launcher.gpus: {self.gpus} are no numbers of GPUs: give each once, from 0 on")
 
 
 @dataclass(frozen=True)
@@ -102,21 +114,22 @@ class Slurm(AbstractLaunching):
 
     def launcher(self, workers: int, name: str) -> AbstractLauncher:
         """Make the launcher; see `AbstractLaunching.launcher`."""
-        if workers != 1:
-            raise ConfigError("sweep: --workers counts processes of this machine: give --launcher.array for Slurm")
-        self._check()
+        self._check(workers)
         parameters = dict(self._parameters(name))
         return ClusterLauncher(SlurmEngine(parameters, threads=self.cpus, retries=self.retries))
 
     def words(self, workers: int) -> str:
         """Say what will be launched."""
+        self._check(workers)
         parts = [f"{self.hours:g} h", f"{self.cpus} CPU", *([f"{self.gpus} GPU"] if self.gpus else [])]
         parts += [f"{self.memory:g} GB"] if self.memory else []
         named = ("partition", "account", "qos", "constraint")
         parts += [f"{name} {getattr(self, name)}" for name in named if getattr(self, name)]
         return f"{self.array} at a time, as jobs of Slurm; each {', '.join(parts)}"
 
-    def _check(self) -> None:
+    def _check(self, workers: int) -> None:
+        if workers != 1:
+            raise ConfigError("sweep: --workers counts processes of this machine: give --launcher.array for Slurm")
         for name, least in (("hours", _LEAST), ("gpus", 0), ("cpus", 1), ("memory", 0), ("array", 1), ("retries", 0)):
             value = getattr(self, name)
             if not least <= value < math.inf:
@@ -127,7 +140,7 @@ class Slurm(AbstractLaunching):
 
     def _parameters(self, name: str) -> Iterator[tuple[str, Any]]:
         """Yield what submitit asks of Slurm, under its names for the options of sbatch."""
-        yield "job_name", f"mlo-nas-{name}"
+        yield "job_name", re.sub(r"[^A-Za-z0-9._=,+-]+", "-", f"mlo-nas-{name}")
         yield "time", math.ceil(60 * self.hours)
         yield "cpus_per_task", self.cpus
         yield "nodes", 1

@@ -25,6 +25,7 @@ _CURES = {
     "TIMEOUT": "give --launcher.hours more",
     "CANCELLED": "resume the sweep to try again",
 }
+_UNSETTLED = ("", "PENDING", "RUNNING", "COMPLETING", "UNKNOWN")  # accounting may lag behind
 
 
 def queued() -> set[str]:
@@ -106,6 +107,8 @@ class SlurmEngine(AbstractEngine):
 
     def submit(self, calls: Sequence[ClusterCall], logs: Path) -> list[str]:
         """Take jobs; see `AbstractEngine.submit`."""
+        if "%" in str(logs):
+            raise ConfigError(f"launcher:{SLURM}: Slurm replaces the % in {logs}: name another folder with --out")
         executor = self._submitit.SlurmExecutor(logs, max_num_timeout=self._retries)
         executor.update_parameters(**self._parameters)
         try:
@@ -142,4 +145,5 @@ class SlurmEngine(AbstractEngine):
             job = self._submitit.SlurmJob(folder=".", job_id=name)
             state = str(job.get_info(mode="force").get("State", "")).split(" ")[0]
         cure = _CURES.get(state, "see why there, and resume the sweep to try again")
-        return (f" (Slurm says {state})" if state else ""), cure
+        known = state not in _UNSETTLED
+        return (f" (Slurm says {state})" if known else ""), cure

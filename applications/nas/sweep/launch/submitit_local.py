@@ -99,7 +99,7 @@ class SubmititLocalEngine(AbstractEngine):
             for place, _ in left:
                 worker = place.worker()
                 if worker is not None and place.busy():
-                    with suppress(ProcessLookupError):  # it has just ended
+                    with suppress(OSError):  # it has just ended
                         os.kill(worker, signal.SIGKILL)
             left = [(place, claim) for place, claim in left if self.alive([claim.job]) or place.busy()]
             time.sleep(0.1)
