@@ -89,6 +89,8 @@ def srun(words: list[str]) -> None:
     for pattern, value in (("%j", name), ("%A", array), ("%a", index), ("%t", "0")):
         output = output.replace(pattern, value)
     command = words[words.index("--output") + 2 :]
+    while command[0].startswith("--"):
+        command = command[1:]
     (STATE / f"{name}.step").write_text(str(os.getpid()))
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)

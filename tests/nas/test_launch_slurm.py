@@ -84,6 +84,8 @@ def test_a_job_that_is_killed_and_one_whose_time_runs_out(slurm: Path, tmp_path:
     for option in (*wanted, "job-name=mlo-nas-mine", "signal=USR2@90"):
         assert f"#SBATCH --{option}\n" in script
     assert "\nexport SET_UP=yes\n" in script
+    assert " --cpus-per-task=1 " in script.splitlines()[-1], "of srun, which does not take it from sbatch"
+    assert "wckey" not in script
     assert len(list(slurm.glob("*.sh"))) == 1, "one array"
 
 

@@ -124,7 +124,7 @@ def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:
             rest.append(word)
             continue
         given = [first] if sign else []
-        while left and not left[0].startswith("--"):
+        while left and not left[0].startswith(("--", "launcher:")):
             given.append(left.pop(0))
         if not given:
             raise ConfigError("sweep: --vary names no field: give --vary FIELD VALUE ...")

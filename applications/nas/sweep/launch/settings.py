@@ -147,6 +147,8 @@ class Slurm(AbstractLaunching):
         yield "ntasks_per_node", 1
         yield "array_parallelism", self.array
         yield "stderr_to_stdout", True
+        yield "srun_args", [f"--cpus-per-task={self.cpus}"]  # newer versions of srun do not take it from sbatch
+        yield "wckey", None  # submitit would name one of its own
         if self.gpus:
             yield "gpus_per_node", self.gpus
         if self.memory:
