@@ -162,9 +162,7 @@ def test_jobs_are_adopted_by_their_lock(tmp_path: Path) -> None:
         assert again.desk.adopt() == ["point 1"]
         again.desk.submit()
         assert again.desk.collect() == [], "a job whose lock is held lives, whatever the engine says"
-        other = Office(tmp_path, MadeUp(), 2)
-        monkeyed = type("Other", (MadeUp,), {"name": "other"})()
-        refused = Desk(monkeyed, other.jobs, tmp_path / "sweep", print)
+        refused = Desk(type("Other", (MadeUp,), {"name": "other"})(), office.jobs, tmp_path / "sweep", print)
         with pytest.raises(ConfigError, match="point 1: the job 1 of launcher:made-up works on it: resume with launch"):
             refused.adopt()
     engine.run(1)

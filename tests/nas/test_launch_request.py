@@ -85,8 +85,8 @@ def test_without_submitit_one_line_names_the_extra(
 
 
 def test_a_dry_run_tells_and_writes_nothing(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "sweep digits --vary seed 0 1 2 --retrain digits --dry-run --vary batch 8 launcher:slurm --launcher.partition gpu"
-    assert main([*words.split(), "--launcher.gpus", "1"]) == 0
+    words = "sweep digits --vary seed 0 1 2 --retrain digits --dry-run --vary batch 8 launcher:slurm"
+    assert main([*words.split(), "--launcher.partition", "gpu", "--launcher.gpus", "1"]) == 0
     shown = capsys.readouterr().out
     assert "3 points, of which 0 are finished; each is a search, whose cell is trained " in shown
     assert "\n  seed=0,batch=8\n  seed=1,batch=8\n  seed=2,batch=8\n" in shown
