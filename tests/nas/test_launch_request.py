@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from rich.console import Console
 
 from applications.nas.cli import main
+from applications.nas.jobs import Job
+from applications.nas.presets import SEARCH
+from applications.nas.sweep.launch.base import AbstractLauncher, Ended
 from applications.nas.sweep.launch.settings import Local, Slurm, SubmititLocal
 from applications.nas.sweep.launch.submitit_local import SubmititLocalEngine
+from applications.nas.sweep.plan import Axis, SweepSettings
+from applications.nas.sweep.run import sweep
 from mlo import ConfigError
 
 
@@ -82,6 +92,32 @@ def test_without_submitit_one_line_names_the_extra(
     assert line.startswith(f"error: launcher:{name} needs submitit")
     assert line.endswith("pip install 'mlo-torch[cluster]'")
     assert list(elsewhere.iterdir()) == []
+
+
+class Deferred(AbstractLauncher):
+    """A launcher that runs nothing, here or elsewhere."""
+
+    def __init__(self, *, here: bool) -> None:
+        self._here = here
+        self.labels: list[str] = []
+
+    @property
+    def here(self) -> bool:
+        return self._here
+
+    def launch(self, jobs: Sequence[Job], folder: Path, console: Console, *, whole: str, ended: Ended) -> None:
+        self.labels += [job.label for job in jobs]
+
+
+def test_a_machine_without_a_gpu_launches_jobs_that_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = SweepSettings(replace(SEARCH["digits"][1], device="cuda"), (Axis("seed", ("0", "1")),))
+    console = Console(file=io.StringIO())
+    with pytest.raises(ConfigError, match="device: cuda was asked for"):
+        sweep(settings, tmp_path / "a", console, launcher=Deferred(here=True))
+    away = Deferred(here=False)
+    sweep(settings, tmp_path / "a", console, launcher=away)
+    assert away.labels == ["seed=0", "seed=1"]
 
 
 def test_a_dry_run_tells_and_writes_nothing(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
