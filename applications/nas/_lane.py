@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,15 +23,27 @@ class Failure:
 
     Attributes:
         error: Why there is none.
+        trace: Where it arose, if that was in another process and the error is none of the library's.
     """
 
     error: Exception
+    trace: str = ""
 
     def __str__(self) -> str:
         """Write the error on one line, with its notes; its class, too, if it is none of the library's."""
         notes = "".join(f" ({note})" for note in getattr(self.error, "__notes__", ()))
-        kind = "" if isinstance(self.error, MLOError | OSError) else f"{type(self.error).__name__}: "
+        kind = "" if self._expected else f"{type(self.error).__name__}: "
         return " ".join(f"{kind}{self.error}{notes}".split())
+
+    def origin(self) -> str:
+        """Return where the error arose, over several lines; nothing if the error is the library's and says all."""
+        if self.trace or self._expected:
+            return self.trace
+        return "".join(traceback.format_exception(self.error))
+
+    @property
+    def _expected(self) -> bool:
+        return isinstance(self.error, MLOError | OSError)
 
 
 class Lane(threading.Thread):

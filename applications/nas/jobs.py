@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.managers import SyncManager
 from queue import Queue
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -21,6 +21,13 @@ from mlo import ConfigError
 
 Message = tuple[str, int, int, str]
 _ENDED = -1
+
+
+class Sink(Protocol):
+    """Takes messages to where progress is shown, from another process or another machine."""
+
+    def put(self, message: Message, /) -> None:
+        """Take a message: label, done, total, text."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,38 @@ class Job:
 class Reporter:
     """Tells the process that shows progress how far a job is."""
 
-    def __init__(self, queue: Queue[Message | None], label: str) -> None:
-        """Report to a queue, under a label."""
-        self._queue, self._label = queue, label
+    def __init__(self, sink: Sink, label: str) -> None:
+        """Report to a sink, such as a queue, under a label."""
+        self._sink, self._label = sink, label
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Tell how far it is."""
-        self._queue.put((self._label, done, total, text))
+        self._sink.put((self._label, done, total, text))
 
     def begin(self, label: str) -> Reporter:
         """Begin a piece of the job with a line of progress of its own."""
-        return Reporter(self._queue, f"{self._label}, {label}")
+        return Reporter(self._sink, f"{self._label}, {label}")
+
+
+class Lines:
+    """The lines of progress of several jobs."""
+
+    def __init__(self, begin: Callable[[str], AbstractLine]) -> None:
+        """Show them with what `progress` yields."""
+        self._begin = begin
+        self._lines: dict[str, AbstractLine] = {}
+
+    def show(self, message: Message) -> None:
+        """Show a message of a job, on the line of its label."""
+        label, done, total, text = message
+        if label not in self._lines:
+            self._lines[label] = self._begin(label)
+        self._lines[label](done, total, text)
+
+    def end(self, label: str) -> None:
+        """Take the lines of a job off the screen."""
+        for name in [name for name in self._lines if name == label or name.startswith(f"{label}, ")]:
+            self._lines.pop(name).end()
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, *, workers: int) -> list[Any]:
@@ -190,13 +218,9 @@ def _call(job: Job, reporter: Reporter) -> Any:
 
 
 def _listen(queue: Queue[Message | None], begin: Callable[[str], AbstractLine]) -> None:
-    lines: dict[str, AbstractLine] = {}
+    lines = Lines(begin)
     while (message := queue.get()) is not None:
-        label, done, total, text = message
-        if done == _ENDED:
-            for name in [name for name in lines if name == label or name.startswith(f"{label}, ")]:
-                lines.pop(name).end()
-            continue
-        if label not in lines:
-            lines[label] = begin(label)
-        lines[label](done, total, text)
+        if message[1] == _ENDED:
+            lines.end(message[0])
+        else:
+            lines.show(message)

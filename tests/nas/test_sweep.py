@@ -23,8 +23,9 @@ from applications.nas.settings import CifarForm, Interleaving, RetrainSettings, 
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
 from applications.nas.sweep import point as point_module
-from applications.nas.sweep import run as run_module
 from applications.nas.sweep import summary as summary_module
+from applications.nas.sweep.launch import local as local_module
+from applications.nas.sweep.launch.local import LocalLauncher
 from applications.nas.sweep.plan import Axis, SweepSettings
 from applications.nas.sweep.run import sweep
 from mlo import ConfigError, DivergenceError, MLOError
@@ -57,7 +58,7 @@ class World:
         monkeypatch.setattr(point_module, "search", self.search)
         monkeypatch.setattr(point_module, "read_genotype", lambda folder: ZOO["DARTS_V2"])
         monkeypatch.setattr(point_module, "retrain_run", self.retrain)
-        monkeypatch.setattr(run_module, "try_jobs", self.jobs)
+        monkeypatch.setattr(local_module, "try_jobs", self.jobs)
         monkeypatch.setattr(summary_module, "draw_axis", self.draw)
 
     def search(self, settings: SearchSettings, folder: Path, tick: object) -> None:
@@ -116,7 +117,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def run(folder: Path, settings: SweepSettings = SWEEP) -> str:
     log = io.StringIO()
-    sweep(settings, folder, Console(file=log, width=200), workers=2)
+    sweep(settings, folder, Console(file=log, width=200), launcher=LocalLauncher(2))
     return log.getvalue()
 
 

@@ -27,7 +27,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepSettings, Path, int]]:
     found: list[tuple[SweepSettings, Path, int]] = []
-    monkeypatch.setattr(command, "sweep", lambda one, folder, _, workers: found.append((one, folder, workers)))
+    monkeypatch.setattr(
+        command, "sweep", lambda one, folder, _, launcher: found.append((one, folder, launcher.workers))
+    )
     return found
 
 
@@ -73,7 +75,6 @@ def test_choices_stand_anywhere(asked: list[tuple[SweepSettings, Path, int]]) ->
         ("digits --vary seed 0 --retrain nope", "--retrain nope: the presets are digits"),
         ("digits --vary seed 0 --retrain.epochs 3", "--retrain.epochs changes a retraining, and there is none"),
         ("digits --vary=nope 1", "SearchSettings has no field 'nope'"),
-        ("digits --vary seed 0 --dry-run", "`mlo-nas search digits --dry-run`"),
         ("digits --vary seed 0 --workers 0", "workers must be at least 1, got 0"),
         ("digits --vary seed 0 --nope", "--nope"),
         ("--resume nowhere", "nowhere/sweep.json cannot be read: give the folder of a sweep"),

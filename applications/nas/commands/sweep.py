@@ -15,13 +15,15 @@ from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import read_search_settings
 from applications.nas.settings import RetrainSettings, SearchSettings
 from applications.nas.sweep.folder import find_folder, read_sweep
+from applications.nas.sweep.launch.settings import Launching, Local
+from applications.nas.sweep.look import describe
 from applications.nas.sweep.plan import Axis, SweepSettings, points
 from applications.nas.sweep.run import sweep
 from mlo import ConfigError
 
 _USAGE = """\
 mlo-nas sweep PRESET --vary FIELD VALUE... [--vary FIELD VALUE...] [--retrain PRESET] [options]
-mlo-nas sweep --resume DIR [--workers N]
+mlo-nas sweep --resume DIR [launcher:...] [--workers N]
 
 One search for each combination of the values; with --retrain, each found cell is trained from scratch, too.
 Run the same command again, or --resume, to go on: finished points are skipped, failed ones are tried again.
@@ -31,6 +33,14 @@ Run the same command again, or --resume, to go on: finished points are skipped, 
                            --vary formulation single multi          --vary data.classes 100,10 10,100
                          a comma stands between the members of a list; over seeds, means and deviations are taken
   --retrain PRESET       {retrain}; options of it begin with --retrain. (--retrain.epochs 5)
+  --dry-run              tell what would be launched, and launch nothing
+
+Where the points run; the folder and the results are the same:
+  launcher:local           worker processes of this program: the default
+  launcher:submitit-local  processes that go on if this program dies; --resume waits for them
+  launcher:slurm           jobs of a cluster: --launcher.partition gpu --launcher.hours 24 --launcher.gpus 1
+                           --launcher.array 16
+The last two need pip install 'mlo-torch[cluster]'. Ctrl-C ends the points with each of them, and cancels their jobs.
 
 """
 
@@ -40,8 +50,12 @@ class SweepCommand:
     """Run a search at each combination of some values, and compare what comes out."""
 
     settings: Annotated[SearchSettings, tyro.conf.arg(name="")]
+    launcher: Launching = Local()
+    """Where the points run."""
     workers: int = 1
-    """Points at a time, in processes of one thread each."""
+    """Points at a time on this machine, in processes of one thread each."""
+    dry_run: bool = False
+    """Tell what would be launched, and launch nothing."""
     out: Path | None = None
     """Folder of the sweep; left out: runs/sweep-PRESET-N, the one that holds this very sweep if there is one."""
 
@@ -59,8 +73,12 @@ class ResumeCommand:
 
     resume: Path
     """Folder of the sweep."""
+    launcher: Launching = Local()
+    """Where the points run: it need not be where they ran before."""
     workers: int = 1
-    """Points at a time, in processes of one thread each."""
+    """Points at a time on this machine, in processes of one thread each."""
+    dry_run: bool = False
+    """Tell what would be launched, and launch nothing."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -68,12 +86,10 @@ def run(words: list[str], console: Console) -> None:
     if {"-h", "--help"}.intersection(words):
         sys.stdout.write(_USAGE.format(retrain=", ".join(RETRAIN)))
     if any(word.partition("=")[0] == "--resume" for word in words):
-        resumed = tyro.cli(ResumeCommand, args=words, prog="mlo-nas sweep")
-        sweep(read_sweep(resumed.resume), resumed.resume, console, workers=_positive(resumed.workers))
+        resumed = parse(ResumeCommand(Path()), words, "mlo-nas sweep")
+        _run(read_sweep(resumed.resume), resumed.resume, resumed, "PRESET", console)
         return
     name, default, rest = choose_preset(words, SEARCH, read_search_settings, "sweep")
-    if "--dry-run" in rest:
-        raise ConfigError(f"sweep: --dry-run tells of one search: `mlo-nas search {name} --dry-run`, with its options")
     axes, rest = _take_axes(rest)
     retrain, rest = _take_retrain(rest)
     command = SweepCommand(default)
@@ -84,7 +100,18 @@ def run(words: list[str], console: Console) -> None:
     settings = SweepSettings(command.settings, axes, wanted)
     points(settings)  # what does not fit is refused before a folder is looked for
     folder = find_folder(settings, command.out, Path("runs"), f"sweep-{name}")
-    sweep(settings, folder, console, workers=_positive(command.workers))
+    _run(settings, folder, command, name, console)
+
+
+def _run(
+    settings: SweepSettings, folder: Path, command: SweepCommand | ResumeCommand, preset: str, console: Console
+) -> None:
+    """Run a sweep, or tell what it would be."""
+    if command.dry_run:
+        cost = f"mlo-nas search {preset} --dry-run, with its options"
+        sys.stdout.write(describe(settings, folder, command.launcher.words(command.workers), cost))
+        return
+    sweep(settings, folder, console, launcher=command.launcher.launcher(command.workers, folder.absolute().name))
 
 
 def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:
@@ -97,7 +124,7 @@ def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:
             rest.append(word)
             continue
         given = [first] if sign else []
-        while left and not left[0].startswith("--"):
+        while left and not left[0].startswith(("--", "launcher:")):
             given.append(left.pop(0))
         if not given:
             raise ConfigError("sweep: --vary names no field: give --vary FIELD VALUE ...")
@@ -121,9 +148,3 @@ def _take_retrain(words: list[str]) -> tuple[RetrainSettings | None, list[str]]:
     if found is None and astray:
         raise ConfigError(f"sweep: {astray[0]} changes a retraining, and there is none: give --retrain PRESET with it")
     return found, rest
-
-
-def _positive(workers: int) -> int:
-    if workers < 1:
-        raise ConfigError(f"sweep: workers must be at least 1, got {workers}")
-    return workers

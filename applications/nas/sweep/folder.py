@@ -10,6 +10,7 @@ from typing import Any
 
 from applications.nas.config_file import from_json, to_json
 from applications.nas.run_folder import write_text
+from applications.nas.sweep.lock import locked
 from applications.nas.sweep.plan import SweepSettings
 from mlo import ConfigError
 
@@ -102,15 +103,7 @@ def _short(value: Any) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back when this program ends, however that comes."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not on Windows
-        yield
-        return
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"{folder}: another program runs this sweep now: wait for it, or end it") from error
+    with locked(folder / _LOCK) as alone:
+        if not alone:
+            raise ConfigError(f"{folder}: another program runs this sweep now: wait for it, or end it")
         yield

@@ -21,15 +21,18 @@ RETRAIN = "retrain"
 def run_point(
     name: str, settings: SearchSettings, retrain: RetrainSettings | None, folder: Path, report: Reporter
 ) -> None:
-    """Do what is missing of a point.
+    """Do what is missing of a point; what is half done begins again.
 
     Args:
         name: What to call its cell.
         settings: Its search, complete.
         retrain: Its retraining, if there is one.
-        folder: Its folder, cleared of what is half done.
+        folder: Its folder.
         report: Told how far it is.
     """
+    if finished(folder, retrain):  # as for a job that a scheduler runs once more
+        return
+    clear(folder)
     if not searched(folder):
         search(settings, folder, report.begin("search"))
     if retrain is not None:

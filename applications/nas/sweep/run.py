@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from applications.nas._lane import Failure
-from applications.nas.jobs import Job, try_jobs
+from applications.nas.jobs import Job
 from applications.nas.report.read import FAILURE
 from applications.nas.retrain.build import check_fit
 from applications.nas.run_folder import write_text
@@ -19,14 +19,15 @@ from applications.nas.search import chosen_tasks
 from applications.nas.settings import RetrainSettings
 from applications.nas.space.genotype import random_genotype
 from applications.nas.sweep.folder import sweep_folder
+from applications.nas.sweep.launch.base import AbstractLauncher
 from applications.nas.sweep.plan import Point, SweepSettings, points
-from applications.nas.sweep.point import check_unchanged, clear, finished, run_point
+from applications.nas.sweep.point import check_unchanged, finished, run_point
 from applications.nas.sweep.summary import summarize
 from applications.nas.tasks import choose_device
-from mlo import MLOError
+from mlo import ConfigError, MLOError
 
 
-def sweep(settings: SweepSettings, folder: Path, console: Console, *, workers: int) -> None:
+def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: AbstractLauncher) -> None:
     """Search at every point, retrain what was found, and write a summary; points that are finished are not repeated.
 
     A point that fails does not end the sweep: the error is kept in its folder, and the point is tried again when the
@@ -36,14 +37,15 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, workers: i
         settings: What to sweep.
         folder: New, empty, or that of this very sweep.
         console: Where progress and summary go.
-        workers: Points at a time, in processes of one thread each.
+        launcher: What runs the points.
 
     Raises:
         ConfigError: If the request is not sound; then nothing has run.
         MLOError: If points failed; the message names them, and the others are finished and summarized.
     """
     plan = points(settings)
-    _check(plan, settings.retrain)
+    _check(plan, settings.retrain, here=launcher.here)
+    new = not folder.exists()
     with sweep_folder(folder, settings):
         console.print(f"sweep folder: {folder}", highlight=False, soft_wrap=True)
         for point in plan:
@@ -53,10 +55,14 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, workers: i
             told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
             console.print(told, highlight=False)
         try:
-            failed = _run(missing, settings, folder, console, workers)
+            failed = _run(missing, settings, folder, console, launcher)
         except KeyboardInterrupt:
             told = f"to go on: the same command again, or mlo-nas sweep --resume {folder}"
             console.print(told, highlight=False, markup=False, soft_wrap=True)
+            raise
+        except ConfigError:  # nothing has run
+            if new:
+                shutil.rmtree(folder)
             raise
         summarize(settings, plan, failed, folder, console)
     if failed:
@@ -67,7 +73,7 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, workers: i
         )
 
 
-def _check(plan: Sequence[Point], retrain: RetrainSettings | None) -> None:
+def _check(plan: Sequence[Point], retrain: RetrainSettings | None, *, here: bool) -> None:
     """Find out before anything runs what would make points fail: data, names of tasks and operations, the device."""
     seen: list[tuple[Any, ...]] = []
     for point in plan:
@@ -76,17 +82,19 @@ def _check(plan: Sequence[Point], retrain: RetrainSettings | None) -> None:
             continue
         seen.append((search.data, search.formulation, search.device, search.supernet))
         space = search.supernet.space
-        choose_device(search.device)
+        if here:
+            choose_device(search.device)
         tasks = chosen_tasks(search)
         if retrain is not None:
-            choose_device(retrain.device)
+            if here:
+                choose_device(retrain.device)
             cell = random_genotype(space, torch.Generator().manual_seed(0))
             for task in tasks:
                 check_fit(cell, task, retrain)
 
 
 def _run(
-    missing: Sequence[Point], settings: SweepSettings, folder: Path, console: Console, workers: int
+    missing: Sequence[Point], settings: SweepSettings, folder: Path, console: Console, launcher: AbstractLauncher
 ) -> dict[str, str]:
     """Run points; return the name and the error of each that failed."""
     failed: dict[str, str] = {}
@@ -100,18 +108,15 @@ def _run(
 
     jobs = []
     for point in missing:
-        clear(folder / point.name)
         arguments = (point.name, point.settings, settings.retrain, folder / point.name)
         jobs.append(Job(point.name, run_point, arguments))
     if jobs:
-        try_jobs(jobs, console, workers=workers, whole="the whole sweep", ended=ended)
+        launcher.launch(jobs, folder, console, whole="the whole sweep", ended=ended)
     return failed
 
 
 def _keep(failure: Failure, folder: Path) -> None:
     """Write an error into the folder of its point; if it is none of the library's, with where it arose."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = f"{failure}\n"
-    if not isinstance(failure.error, MLOError | OSError):
-        text += "\n" + "".join(traceback.format_exception(failure.error))
-    write_text(folder / FAILURE, text)
+    origin = failure.origin()
+    write_text(folder / FAILURE, f"{failure}\n" + (f"\n{origin}" if origin else ""))

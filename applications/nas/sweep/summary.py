@@ -23,6 +23,7 @@ from applications.nas.settings import Interleaving
 from applications.nas.settings_table import settings_table
 from applications.nas.sweep.figures import draw_axis
 from applications.nas.sweep.folder import SWEEP
+from applications.nas.sweep.launch.place import JOBS
 from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis, Point, SweepSettings, axes_without_seed
 from applications.nas.sweep.point import RETRAIN, finished
@@ -34,6 +35,7 @@ _FILES = {
     README: "the same, short, as text",
     SWEEP: "what is swept: every setting, and the varied fields",
     "table.csv": "the table, with every digit",
+    f"{JOBS}/": "the jobs of a scheduler: what each printed is in logs/, claim.json of a point names its job",
 }
 
 
