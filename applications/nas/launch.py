@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +20,8 @@ from mlo import MLOError
 T = TypeVar("T")
 
 _UNNAMED = "none"  # what torchrun calls every job that is given no --rdzv-id
+_PATIENCE = 600.0  # seconds until all ranks must have come
+_TURN = 3.0  # seconds: of an error that all ranks meet, the first one tells; torchrun then ends the others
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,15 @@ def ranks() -> Iterator[Ranks]:
     if on_gpu and mine.local < torch.cuda.device_count():
         torch.cuda.set_device(mine.local)
     with _explained():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        store = _meet(mine)
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=mine.rank, world_size=mine.world)
     try:
-        if mine.first:
-            with _explained():
-                yield mine
-        else:
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), _explained():
-                yield mine
-    except BaseException:
+        with _quiet(mine), _explained():
+            yield mine
+    except BaseException as error:
+        if isinstance(error, Exception) and not mine.first:
+            time.sleep(_TURN)
         if not on_gpu:  # NCCL would wait for the ranks that do not know of the error yet; the end of the process tells
             dist.destroy_process_group()
         raise
@@ -122,6 +127,41 @@ def goes_on() -> bool:
 
 def _place() -> Ranks:
     return Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def _meet(mine: Ranks) -> Any:
+    """Wait for the other ranks; return a store that holds nothing of those before a restart.
+
+    torchrun may give the same store to the ranks that it starts again, with the addresses of those that are dead
+    (pytorch issue 135712), and counts restarts on each machine alone. So each rank draws a name, and the names of all
+    make that of this meeting; it is on when all ranks have found it.
+    """
+    hosted = mine.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    kind: Any = dist.TCPStore  # type: ignore[attr-defined] # torch gives it no name that a type checker sees
+    store = kind(address, port, is_master=hosted, wait_for_workers=False, multi_tenant=True)
+    store.set(f"mlo/{mine.rank}", uuid.uuid4().hex)
+    everyone, until = [f"mlo/{rank}" for rank in range(mine.world)], time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if store.check(everyone):
+            meeting = hashlib.sha256(b" ".join(store.multi_get(everyone))).hexdigest()
+            store.set(f"mlo/{meeting}/{mine.rank}", "")
+            if store.check([f"mlo/{meeting}/{rank}" for rank in range(mine.world)]):
+                return dist.PrefixStore(f"mlo/{meeting}", store)  # type: ignore[attr-defined]
+        time.sleep(0.05)
+    raise MLOError(
+        f"of the {mine.world} ranks not all have come in {_PATIENCE:.0f} s: see whether all machines started"
+    )
+
+
+@contextmanager
+def _quiet(mine: Ranks) -> Iterator[None]:
+    """Drop what all but the first rank write to the standard output."""
+    if mine.first:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager

@@ -29,7 +29,6 @@ from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import MetricsFile
 from applications.nas.settings import CifarForm, DigitsData, RetrainSettings, RetrainWeights, SearchSettings
 from applications.nas.space.genotype import Cell, Edge, Genotype
-from applications.nas.space.zoo import ZOO
 from tests.nas.torchrun import fork
 
 CELL = Cell((Edge("sep_conv_3x3", 1), Edge("skip_connect", 1)), (2,))  # what comes in at input 0 is used by nobody
@@ -46,9 +45,9 @@ CASES = {  # 21 images in batches of 8: the last one, of 5, leaves the third of 
 WHOLE = RetrainSettings(
     network=CifarForm(2, 3), epochs=4, batch=200, drop_path=0.3, ema=0.9, seeds=(0, 1), device="cpu"
 )
-WORDS = "retrain digits --cell DARTS_V1 --epochs 4 --layers 3 --channels 2 --batch 200 --drop-path 0.3 --ema 0.9"
+WORDS = "retrain digits --cell cell.json --epochs 4 --layers 3 --channels 2 --batch 200 --drop-path 0.3 --ema 0.9"
 WORDS += " --seeds 0 1 --device cpu data:digits --data.tasks digits"
-"""The same as `WHOLE`, on the command line."""
+"""The same as `WHOLE`, on the command line, with the cell in a file."""
 
 
 class Auxiliary(nn.Module):
@@ -140,7 +139,7 @@ def rank(folder: Path, ranks: Ranks) -> None:
 def whole(folder: Path, ranks: Ranks) -> None:
     """Do what `WORDS` say, without the command line."""
     searched = SearchSettings(data=DigitsData(("digits",)))
-    retrain_run(ZOO["DARTS_V1"], "DARTS_V1", searched, WHOLE, folder, lambda label: silent, ranks=ranks)
+    retrain_run(GENOTYPE, "cell.json", searched, WHOLE, folder, lambda label: silent, ranks=ranks)
 
 
 def join(part: Callable[[Path, Ranks], None], folder: Path) -> None:
