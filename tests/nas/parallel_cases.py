@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
+import shutil
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from applications.nas import launch
+from applications.nas.cli import main
 from applications.nas.data import Augment, Images, Task
 from applications.nas.launch import Ranks
 from applications.nas.networks.network import Prediction
 from applications.nas.objective import Regression
 from applications.nas.progress import silent
-from applications.nas.retrain import retrain
+from applications.nas.retrain import retrain, run
 from applications.nas.retrain.build import build_network
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.evaluation import score
 from applications.nas.retrain.fit import fit
-from applications.nas.retrain.run import retrain_run
+from applications.nas.retrain.parallel import _freeze_unused
 from applications.nas.run_folder import MetricsFile
-from applications.nas.settings import CifarForm, DigitsData, RetrainSettings, RetrainWeights, SearchSettings
+from applications.nas.settings import CifarForm, FolderData, RetrainSettings, RetrainWeights, SearchSettings
 from applications.nas.space.genotype import Cell, Edge, Genotype
 from tests.nas.torchrun import fork
 
@@ -42,12 +45,34 @@ CASES = {  # 21 images in batches of 8: the last one, of 5, leaves the third of 
     "auxiliary": replace(SETTINGS, auxiliary_weight=0.3),
     "batch-norm": replace(SETTINGS, ema=None),
 }
-WHOLE = RetrainSettings(
-    network=CifarForm(2, 3), epochs=4, batch=200, drop_path=0.3, ema=0.9, seeds=(0, 1), device="cpu"
-)
-WORDS = "retrain digits --cell cell.json --epochs 4 --layers 3 --channels 2 --batch 200 --drop-path 0.3 --ema 0.9"
-WORDS += " --seeds 0 1 --device cpu data:digits --data.tasks digits"
-"""The same as `WHOLE`, on the command line, with the cell in a file."""
+WHOLE = replace(SETTINGS, weights=RetrainWeights(), drop_path=0.3, cutout=3, seeds=(0, 1))
+WORDS = "retrain folders --cell cell.json --epochs 4 --layers 3 --channels 2 --batch 8 --drop-path 0.3 --cutout 3"
+WORDS += " --ema 0.9 --seeds 0 1 --device cpu data:folders --data.roots pets"
+"""The same as `WHOLE`, on the command line: the cell in a file, the images in a folder."""
+
+
+def draw_pets(folder: Path) -> None:
+    """Write 24 images to train on and 4 to test, of two classes."""
+    draw = torch.Generator().manual_seed(0)
+    for part, count in (("train", 12), ("test", 2)):
+        for name in ("cats", "dogs"):
+            (folder / "pets" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(256, (8, 8, 3), dtype=torch.uint8, generator=draw)
+                Image.fromarray(pixels.numpy()).save(folder / "pets" / part / name / f"{number}.png")
+
+
+def computed(folder: Path) -> dict[str, object]:
+    """All that a retraining computes: the metrics and weights of each training, and the results but for the time."""
+    results = json.loads((folder / "results.json").read_text())
+    for training in results["trainings"]:
+        assert training.pop("seconds") > 0
+    results.pop("torchrun", None)
+    files = {path.name: path.read_text() for path in folder.glob("*.csv")}
+    weights = {path.name: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
+    plain = {f"{file} {name}": value.tolist() for file, state in weights.items() for name, value in state.items()}
+    assert len(files) == len(weights) == len(results["trainings"])
+    return {"results": results, **files, **plain}
 
 
 class Auxiliary(nn.Module):
@@ -137,9 +162,10 @@ def rank(folder: Path, ranks: Ranks) -> None:
 
 
 def whole(folder: Path, ranks: Ranks) -> None:
-    """Do what `WORDS` say, without the command line."""
-    searched = SearchSettings(data=DigitsData(("digits",)))
-    retrain_run(GENOTYPE, "cell.json", searched, WHOLE, folder, lambda label: silent, ranks=ranks)
+    """Do what `WORDS` say, without the command line and without pictures, which take longer than the training."""
+    run.write_pages = lambda *_: None  # type: ignore[assignment]
+    searched = SearchSettings(data=FolderData((Path("pets"),)))
+    run.retrain_run(GENOTYPE, "cell.json", searched, WHOLE, folder, lambda label: silent, ranks=ranks)
 
 
 def join(part: Callable[[Path, Ranks], None], folder: Path) -> None:
@@ -152,8 +178,20 @@ def join(part: Callable[[Path, Ranks], None], folder: Path) -> None:
         os._exit(1)
 
 
+def fail() -> None:
+    """Be a rank of a job that comes upon a broken image; the images are decoded by the rank that needs them."""
+    with open("told.txt", "a", encoding="utf-8") as told, redirect_stderr(told):
+        code = main([*WORDS.split(), "--data.lazy", "--data.side", "8", "--data.workers", "0"])
+    os._exit(0 if code == 2 else 1)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["whole"]:
-        fork(2, partial(join, whole, Path("whole")))
-    for number in (2, 3) if len(sys.argv) == 1 else ():
+    _freeze_unused(start("cells"), (1, 8, 8))  # so that each copy of this process need not load what this loads
+    for number in (2, 3):
         fork(number, partial(join, rank, Path(str(number))))
+    fork(2, partial(join, whole, Path("whole")))
+    shutil.copytree("pets", "fail/pets")
+    os.chdir("fail")
+    Path("cell.json").write_text(GENOTYPE.to_json())
+    Path("pets/train/cats/1.png").write_text("no image")
+    fork(2, fail)

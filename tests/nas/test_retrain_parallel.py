@@ -1,11 +1,11 @@
-"""A retraining that several ranks share: what each one sees, and that together they do what one process does."""
+"""Several ranks retrain together as one process would; one that is killed comes back, one that fails says so."""
 
 from __future__ import annotations
 
 import copy
+import json
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from applications.nas.data import Task, files
+from applications.nas.cli import main
 from applications.nas.data.batches import share
 from applications.nas.launch import Ranks
-from applications.nas.retrain import chance
-from applications.nas.retrain.parallel import check_ranks
-from applications.nas.settings import RetrainSettings
-from mlo import ConfigError
-from tests.nas.parallel_cases import CASES, SETTINGS, Stopped, judge, start, toy, train
-from tests.nas.torchrun import ended, module
+from tests.nas.parallel_cases import CASES, GENOTYPE, WORDS, Stopped, computed, draw_pets, judge, start, toy, train
+from tests.nas.torchrun import TORCHRUN, children, ended, kill, module, wait_for
 
 ALONE = Ranks()
 WORLDS = [2, 3]
@@ -31,99 +27,25 @@ def all_of(world: int) -> list[Ranks]:
     return [Ranks(rank, world, rank) for rank in range(world)]
 
 
-# ---------------------------------------------------------------- who sees what
-
-
-@pytest.mark.parametrize("world", range(1, 6))
-@pytest.mark.parametrize("count", range(14))
-def test_every_image_of_a_batch_is_given_once(count: int, world: int) -> None:
-    shares = [list(range(count))[share(count, one)] for one in all_of(world)]
-    assert [image for one in shares for image in one] == list(range(count))
-    sizes = [len(one) for one in shares if one]
-    assert max(sizes, default=0) - min(sizes, default=0) <= 1
-    assert 1 not in sizes or count == 1, "one image alone has no batch statistics"
-    assert len(sizes) == min(world, max(count // 2, min(count, 1))), "as many ranks as can be have images"
-
-
-def two_epochs(task: Task, part: str, ranks: Ranks, *, training: bool) -> list[tuple[Tensor, Tensor]]:
-    batches = task.stream(part, size=8, seed=3, device="cpu", training=training, ranks=ranks)  # type: ignore[arg-type]
-    return [batch for _ in range(2) for batch in batches]
-
-
-def same_together(task: Task, part: str, world: int, *, training: bool) -> list[list[int]]:
-    """Check that the ranks' shares of each batch make the batch of one process, to the bit; return their sizes."""
-    whole = two_epochs(task, part, ALONE, training=training)
-    each = [two_epochs(task, part, one, training=training) for one in all_of(world)]
-    sizes = task.stream(part, size=8, seed=3, device="cpu", training=training).sizes()  # type: ignore[arg-type]
-    for number, (x, y) in enumerate(whole):
-        assert torch.cat([one[number][0] for one in each]).equal(x)
-        assert torch.cat([one[number][1] for one in each]).equal(y)
-        assert sizes[number % len(sizes)] == len(y)
-    return [[len(y) for _, y in one] for one in each]
-
-
-@pytest.mark.parametrize("world", WORLDS)
-def test_ranks_together_see_what_one_process_sees(world: int) -> None:
-    """In memory: crop, flip and cutout included; 21 images, then 17, of which the last is left out in training."""
-    sizes = same_together(toy(), "all", world, training=True)
-    assert sizes[-1] == ([4, 4, 2] * 2 if world == 2 else [2, 2, 0] * 2)
-    same_together(toy(17), "all", world, training=True)
-    same_together(toy(17), "test", world, training=False)
-
-
-@pytest.fixture
-def folder_of_images(tmp_path: Path) -> Path:
-    from PIL import Image
-
-    draw = torch.Generator().manual_seed(0)
-    for number in range(11):
-        pixels = torch.randint(256, (9, 9, 3), dtype=torch.uint8, generator=draw)
-        Image.fromarray(pixels.numpy()).save(tmp_path / f"{number:02}.png")
-    return tmp_path
-
-
-def on_disk(folder: Path, workers: int = 0) -> Task:
-    import numpy as np
-
-    from applications.nas.data import FileAugment
-
-    names = np.array([path.name.encode() for path in sorted(folder.glob("*.png"))])
-    every = files.ImageFiles(folder, names, torch.arange(len(names)) % 2, 8, workers)
-    augment = FileAugment(jitter=(0.4, 0.4, 0.4, 0.2), cutout=3)
-    return Task("disk", ("a", "b"), every, every, every, (0.5,) * 3, (0.2,) * 3, augment)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_image_files_too_and_each_is_decoded_by_one_rank(
-    folder_of_images: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = on_disk(folder_of_images, workers)
-    assert same_together(task, "train", 3, training=True)[2] == [2, 0, 2, 0]  # 11 images: batches of 8 and 3
-    decoded: list[int] = []
-    read = files.ImageFiles.path
-    monkeypatch.setattr(files.ImageFiles, "path", lambda self, index: decoded.append(index) or read(self, index))
-    if workers == 0:
-        for one in all_of(3):
-            two_epochs(task, "train", one, training=True)
-        assert sorted(decoded) == sorted([*range(11)] * 2)
-
-
-# ---------------------------------------------------------------- together as alone
-
-
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """What two and three ranks leave; what three go on with was stopped in one process."""
+def ranks_left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the ranks of `parallel_cases` leave; what three go on with was stopped in one process."""
     root = tmp_path_factory.mktemp("ranks")
-    places = {world: root / str(world) for world in WORLDS}
-    for place in places.values():
-        (place / "stopped").mkdir(parents=True)
+    for name in ("2", "3", "whole", "fail"):
+        (root / name / "stopped").mkdir(parents=True)
+    (root / "whole" / "stopped").rmdir()
     with pytest.raises(Stopped):
-        train("cells", places[3] / "stopped", ALONE, stop=2)
+        train("cells", root / "3" / "stopped", ALONE, stop=2)
+    draw_pets(root)
     with module("tests.nas.parallel_cases", folder=root) as process:
         code, out, err = ended(process)
     assert (code, err) == (0, ""), out + err
-    return places
+    return root
+
+
+@pytest.fixture(scope="module")
+def folders(ranks_left: Path) -> dict[int, Path]:
+    return {world: ranks_left / str(world) for world in WORLDS}
 
 
 @pytest.fixture(scope="module")
@@ -225,36 +147,46 @@ def test_ranks_drop_different_paths(folders: dict[int, Path]) -> None:
     assert not first.equal(second)
 
 
-@pytest.fixture
-def _own_chance() -> Iterator[None]:
-    with torch.random.fork_rng([]):
-        yield
+# ---------------------------------------------------------------- under torchrun
 
 
-@pytest.mark.usefixtures("_own_chance")
-def test_a_rank_that_was_not_there_begins_anew() -> None:
-    cpu, drawn = torch.device("cpu"), []
-    states = [chance.generator_states(cpu)]
-    for rank, epoch in ((0, 2), (0, 3), (1, 2), (1, 2), (2, 2), (1, 3)):
-        chance.restore_generators(states, rank, cpu, 7, epoch)
-        drawn.append(torch.rand(()).item())
-    assert drawn[0] == drawn[1], "that of rank 0 was kept"
-    assert drawn[2] == drawn[3]
-    assert len(set(drawn)) == 4
+def epochs(folder: Path) -> int:
+    file = folder / "checkpoint.pt"
+    return len(torch.load(file, weights_only=True)["rows"]) if file.is_file() else 0
 
 
-# ---------------------------------------------------------------- refusals
+def test_a_rank_that_is_killed(ranks_left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill -9: torchrun starts both ranks again, and they find their folder and end where they would have."""
+    monkeypatch.chdir(tmp_path)
+    draw_pets(tmp_path)
+    (tmp_path / "cell.json").write_text(GENOTYPE.to_json())
+    half, folder = tmp_path / "half", tmp_path / "runs" / "retrain-1"
+    with module(*TORCHRUN, "--max-restarts", "3", "-m", "applications.nas", *WORDS.split(), folder=tmp_path) as agent:
+        wait_for(lambda: epochs(folder) >= 2)
+        before = children(agent.pid)
+        for number, rank in before.items():
+            if rank == 1:
+                kill(number)
+        wait_for(lambda: not set(before) & set(children(agent.pid)))
+        shutil.copytree(folder, half)
+        code, out, err = ended(agent)
+    assert code == 0, err
+    assert out.count("results: runs/retrain-1") == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["retrain-1"]
+    assert computed(folder) == computed(ranks_left / "whole")
+    assert "torchrun" in json.loads((folder / "results.json").read_text())
+    assert "refused" not in err, "the ranks that are started again do not look for the dead"
+    assert (folder / "index.html").is_file()
+    assert main(["retrain", "--resume", str(half)]) == 0  # and with one rank that is left
+    rows = [path.joinpath("pets-0.csv").read_text().splitlines() for path in (half, folder)]
+    assert len(rows[0]) == len(rows[1]) == 5
+    assert rows[0][:3] == rows[1][:3]
 
 
-@pytest.mark.parametrize(
-    ("change", "world", "told"),
-    [
-        ({"batch": 5}, 3, r"batch=5 is that of all 3 ranks together: give two images to each, --batch 6 or more"),
-        ({"sync_batch_norm": True}, 2, r"sync_batch_norm: torch has it for GPUs alone, .* use --no-sync-batch-norm"),
-        ({"sync_batch_norm": True}, 1, r"sync_batch_norm"),
-    ],
-)
-def test_what_does_not_fit_the_ranks(change: dict[str, object], world: int, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        check_ranks(replace(SETTINGS, **change), Ranks(1, world, 1))  # type: ignore[arg-type]
-    check_ranks(RetrainSettings(batch=2, device="cpu"), ALONE)
+def test_a_rank_that_fails(ranks_left: Path) -> None:
+    """One image is broken: the rank that has to decode it says so, and both end, though no torchrun ends the other."""
+    told = (ranks_left / "fail" / "told.txt").read_text().splitlines()
+    assert sum("1.png: cannot be read as an image" in line for line in told) == 1
+    assert told[0].startswith(("rank 0: error: pets/train/cats/1.png", "rank 1: error: pets/train/cats/1.png"))
+    assert "error: the connection to another rank is lost" in told[1]
+    assert len(told) == 2
