@@ -67,7 +67,8 @@ def computed(folder: Path) -> dict[str, object]:
     results = json.loads((folder / "results.json").read_text())
     for training in results["trainings"]:
         assert training.pop("seconds") > 0
-    results.pop("torchrun", None)
+    for name in ("torchrun", "ranks"):
+        results.pop(name, None)
     files = {path.name: path.read_text() for path in folder.glob("*.csv")}
     weights = {path.name: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
     plain = {f"{file} {name}": value.tolist() for file, state in weights.items() for name, value in state.items()}

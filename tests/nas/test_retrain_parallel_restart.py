@@ -125,6 +125,10 @@ def test_an_unfinished_folder_says_how_to_go_on(tmp_path: Path, capsys: pytest.C
 
 
 REFUSED = [
+    (
+        "digits --cell DARTS_V1 data:digits --sync-batch-norm --device cpu",
+        "sync_batch_norm: torch has it for GPUs alone",
+    ),
     ("--resume", "--resume takes a folder and nothing else"),
     ("--resume stopped --epochs 3", "--resume takes a folder and nothing else"),
     ("--resume nowhere", "nowhere/unfinished.json does not exist: give the folder of a retraining that was stopped"),
