@@ -116,13 +116,17 @@ def job_name() -> str | None:
     return os.environ.get("TORCHELASTIC_RUN_ID")
 
 
+def restarted() -> bool:
+    """Return whether torchrun counts a restart; it does not when machines come or go."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def goes_on() -> bool:
     """Return whether what carries the name of this job is of this job, as after a restart.
 
     A job that was given no name shares its name with others: it is known again only when torchrun counts a restart.
     """
-    named = job_name() not in (None, _UNNAMED)
-    return named or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return restarted() or job_name() not in (None, _UNNAMED)
 
 
 def _place() -> Ranks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,12 @@ from applications.nas.retrain import retrain
 from applications.nas.retrain import run as run_module
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.ledger import Ledger
+from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
+from applications.nas.run_folder import write_json
 from applications.nas.settings import DigitsData, SearchSettings
+from applications.nas.space.zoo import ZOO
+from mlo import ConfigError
 from tests.nas.parallel_cases import GENOTYPE, SETTINGS, WHOLE, Stopped, computed, toy
 
 SEARCHED = SearchSettings(data=DigitsData(("digits",)), seed=3)
@@ -146,3 +151,50 @@ def test_refusals(words: str, told: str, tmp_path: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().err
     assert told in shown
     assert shown.count("\n") == 1
+
+
+# ---------------------------------------------------------------- the folder of a job
+
+
+def found(monkeypatch: pytest.MonkeyPatch, job: str | None, restarts: int, out: Path | None = None) -> tuple[str, bool]:
+    with monkeypatch.context() as patch:
+        if job is not None:
+            patch.setenv("TORCHELASTIC_RUN_ID", job)
+            patch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
+        with place(out, Path("runs"), Ranks()) as (folder, resumed):
+            (folder / "seen").touch()
+        return folder.name, resumed
+
+
+def test_a_job_finds_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (file, job) in enumerate(
+        [("unfinished", "none"), ("unfinished", "a"), ("results", "a"), ("unfinished", "none"), ("results", "b")],
+        start=1,
+    ):
+        folder = Path(f"runs/retrain-{number}")
+        folder.mkdir(parents=True)
+        write_json(folder / f"{file}.json", {"torchrun": job})
+        os.utime(folder / f"{file}.json", (number, number))
+    write_json(Path("runs/retrain-4/results.json"), [])  # whatever it is, it is not read
+    assert found(monkeypatch, "a", 0) == ("retrain-2", True), "a machine came or went: torchrun counts no restart"
+    assert found(monkeypatch, "a", 1) == ("retrain-3", True), "restarted at the very end"
+    assert found(monkeypatch, "none", 1) == ("retrain-4", True), "the last of those without a name"
+    assert found(monkeypatch, "b", 0) == ("retrain-6", False), "the name of a job that has finished is free"
+    assert found(monkeypatch, "none", 0) == ("retrain-7", False)
+    assert found(monkeypatch, None, 0) == ("retrain-8", False)
+    assert found(monkeypatch, "a", 0, Path("runs/retrain-2")) == ("retrain-2", True)
+    with pytest.raises(ConfigError, match="mlo-nas retrain --resume runs/retrain-2"):
+        found(monkeypatch, "b", 0, Path("runs/retrain-2"))
+
+
+def test_a_folder_of_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "stopped").mkdir()
+    arguments = (SEARCHED, SMALL, tmp_path / "stopped", begin_and_stop_in(1))
+    with pytest.raises(Stopped):
+        retrain_run(GENOTYPE, "small", *arguments)
+    for other, file in ((replace(SMALL, epochs=3), "config"), (SMALL, "data")):
+        searched = SEARCHED if file == "config" else replace(SEARCHED, seed=4)
+        with pytest.raises(ConfigError, match=rf"{file}\.json is that of another retraining: ask for the same"):
+            retrain_run(GENOTYPE, "small", searched, other, *arguments[2:], resumed=True)
+    with pytest.raises(ConfigError, match=r"genotype\.json is that of another retraining"):
+        retrain_run(ZOO["PDARTS"], "other", *arguments, resumed=True)
