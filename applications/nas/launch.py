@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
+import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ T = TypeVar("T")
 _UNNAMED = "none"  # what torchrun calls every job that is given no --rdzv-id
 _PATIENCE = 600.0  # seconds until all ranks must have come
 _TURN = 3.0  # seconds: of an error that all ranks meet, the first one tells; torchrun then ends the others
+_KEPT: list[BaseException] = []  # with what waits for ranks that are gone: to free that could take forever
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def ranks() -> Iterator[Ranks]:
     """Join the processes that `torchrun` started; without it, be alone.
 
     What the ranks behind the first write to the standard output is dropped. Where there are GPUs, the one of this rank
-    becomes the current one; tensors on the CPU can be exchanged there as well.
+    becomes the current one; tensors on the CPU can be exchanged there as well. After an error the process is of no more
+    use: it should be that of a program under `end_with`, which does not wait for the other ranks.
 
     Yields:
         The place of this process.
@@ -93,12 +97,31 @@ def ranks() -> Iterator[Ranks]:
         with _quiet(mine), _explained():
             yield mine
     except BaseException as error:
+        _KEPT.append(error)
         if isinstance(error, Exception) and not mine.first:
             time.sleep(_TURN)
-        if not on_gpu:  # NCCL would wait for the ranks that do not know of the error yet; the end of the process tells
-            dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def end_with(program: Callable[[], int]) -> int:
+    """Run the program of this process; after an error among several ranks, end the process at once.
+
+    Args:
+        program: Returns the exit code.
+    """
+    try:
+        code = program()
+    except Exception:
+        if not _KEPT:
+            raise
+        traceback.print_exc()
+        code = 1
+    if _KEPT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def under_torchrun() -> bool:
