@@ -13,8 +13,9 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_memory()
     from applications.nas.cli import main as run
+    from applications.nas.launch import end_with
 
-    return run()
+    return end_with(run)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +22,9 @@ from mlo import MLOError
 T = TypeVar("T")
 
 _UNNAMED = "none"  # what torchrun calls every job that is given no --rdzv-id
+_PATIENCE = 600.0  # seconds until all ranks must have come
+_TURN = 3.0  # seconds: of an error that all ranks meet, the first one tells; torchrun then ends the others
+_KEPT: list[BaseException] = []  # with what waits for ranks that are gone: to free that could take forever
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ def ranks() -> Iterator[Ranks]:
     """Join the processes that `torchrun` started; without it, be alone.
 
     What the ranks behind the first write to the standard output is dropped. Where there are GPUs, the one of this rank
-    becomes the current one; tensors on the CPU can be exchanged there as well.
+    becomes the current one; tensors on the CPU can be exchanged there as well. After an error the process is of no more
+    use: it should be that of a program under `end_with`, which does not wait for the other ranks.
 
     Yields:
         The place of this process.
@@ -81,19 +90,38 @@ def ranks() -> Iterator[Ranks]:
     if on_gpu and mine.local < torch.cuda.device_count():
         torch.cuda.set_device(mine.local)
     with _explained():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        store = _meet(mine)
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=mine.rank, world_size=mine.world)
     try:
-        if mine.first:
-            with _explained():
-                yield mine
-        else:
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), _explained():
-                yield mine
-    except BaseException:
-        if not on_gpu:  # NCCL would wait for the ranks that do not know of the error yet; the end of the process tells
-            dist.destroy_process_group()
+        with _quiet(mine), _explained():
+            yield mine
+    except BaseException as error:
+        _KEPT.append(error)
+        if isinstance(error, Exception) and not mine.first:
+            time.sleep(_TURN)
         raise
     dist.destroy_process_group()
+
+
+def end_with(program: Callable[[], int]) -> int:
+    """Run the program of this process; after an error among several ranks, end the process at once.
+
+    Args:
+        program: Returns the exit code.
+    """
+    try:
+        code = program()
+    except Exception:
+        if not _KEPT:
+            raise
+        traceback.print_exc()
+        code = 1
+    if _KEPT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def under_torchrun() -> bool:
@@ -111,17 +139,56 @@ def job_name() -> str | None:
     return os.environ.get("TORCHELASTIC_RUN_ID")
 
 
+def restarted() -> bool:
+    """Return whether torchrun counts a restart; it does not when machines come or go."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def goes_on() -> bool:
     """Return whether what carries the name of this job is of this job, as after a restart.
 
     A job that was given no name shares its name with others: it is known again only when torchrun counts a restart.
     """
-    named = job_name() not in (None, _UNNAMED)
-    return named or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return restarted() or job_name() not in (None, _UNNAMED)
 
 
 def _place() -> Ranks:
     return Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def _meet(mine: Ranks) -> Any:
+    """Wait for the other ranks; return a store that holds nothing of those before a restart.
+
+    torchrun may give the same store to the ranks that it starts again, with the addresses of those that are dead
+    (pytorch issue 135712), and counts restarts on each machine alone. So each rank draws a name, and the names of all
+    make that of this meeting; it is on when all ranks have found it.
+    """
+    hosted = mine.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    kind: Any = dist.TCPStore  # type: ignore[attr-defined] # torch gives it no name that a type checker sees
+    store = kind(address, port, is_master=hosted, wait_for_workers=False, multi_tenant=True)
+    store.set(f"mlo/{mine.rank}", uuid.uuid4().hex)
+    everyone, until = [f"mlo/{rank}" for rank in range(mine.world)], time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if store.check(everyone):
+            meeting = hashlib.sha256(b" ".join(store.multi_get(everyone))).hexdigest()
+            store.set(f"mlo/{meeting}/{mine.rank}", "")
+            if store.check([f"mlo/{meeting}/{rank}" for rank in range(mine.world)]):
+                return dist.PrefixStore(f"mlo/{meeting}", store)  # type: ignore[attr-defined]
+        time.sleep(0.05)
+    raise MLOError(
+        f"of the {mine.world} ranks not all have come in {_PATIENCE:.0f} s: see whether all machines started"
+    )
+
+
+@contextmanager
+def _quiet(mine: Ranks) -> Iterator[None]:
+    """Drop what all but the first rank write to the standard output."""
+    if mine.first:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager

@@ -19,7 +19,12 @@ from applications.nas.space.genotype import Genotype
 
 
 def write_pages(
-    folder: Path, name: str, genotype: Genotype | None, settings: RetrainSettings, found: Sequence[Training]
+    folder: Path,
+    name: str,
+    genotype: Genotype | None,
+    settings: RetrainSettings,
+    found: Sequence[Training],
+    ranks: int = 1,
 ) -> None:
     """Draw the cell and the curves of a retraining, and write its pages.
 
@@ -29,6 +34,7 @@ def write_pages(
         genotype: The cell; None for a network of torchvision.
         settings: How it was trained.
         found: The trainings.
+        ranks: How many processes shared each batch.
     """
     pictures = []
     if genotype is not None:
@@ -39,7 +45,7 @@ def write_pages(
         _draw(folder, task, mine)
         caption = f"{task}: mean loss and {mine[0].metric} on training images, by epoch, a line for each seed"
         pictures.append(Picture(f"curves-{task}.svg", caption))
-    texts, table = _words(settings, found), Table(HEADER, rows(found))
+    texts, table = _words(settings, found, ranks), Table(HEADER, rows(found))
     again: list[AbstractBlock] = [Text("To test the weights again, in this folder:"), Code("mlo-nas evaluate .")]
     files = _files(found)
     outcome = [] if genotype is None else [Code(str(genotype))]
@@ -54,11 +60,14 @@ def write_pages(
     write_readme(folder, title, [Text(texts[0]), table, *map(Text, texts[1:]), *again], files)
 
 
-def _words(settings: RetrainSettings, found: Sequence[Training]) -> list[str]:
+def _words(settings: RetrainSettings, found: Sequence[Training], ranks: int) -> list[str]:
     made = isinstance(settings.network, TorchvisionForm)
     tested = "the last weights" if settings.ema is None else f"a moving average of the weights ({settings.ema})"
     how = f"{'A network' if made else 'Networks of this cell'}, trained from scratch on the train and valid parts of "
     how += f"each task ({_count(settings.epochs, 'epoch')}), and tested once, at the end, on the test part: {tested}."
+    if ranks > 1:
+        whole = "the whole batch" if settings.sync_batch_norm else "the share of its own rank"
+        how += f" {ranks} ranks shared each batch; BatchNorm saw {whole}."
     seeds = len({training.seed for training in found})
     spread = f"{'Mean ± standard deviation over' if seeds > 1 else 'From'} {_count(seeds, 'seed')} of the retraining. "
     spread += "Parameters and multiply-adds (of one image, in convolutions and linear layers) leave out the auxiliary "

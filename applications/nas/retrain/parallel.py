@@ -68,8 +68,11 @@ def distribute(network: nn.Module, shape: tuple[int, int, int], ranks: Ranks, *,
     _freeze_unused(network, shape)
     if synchronized:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # inside the network: its weights stay the same tensors
-    # The running statistics differ until `average_statistics`: in training nobody reads them.
-    return DistributedDataParallel(Sharer(network, synchronized=synchronized), broadcast_buffers=False)
+    shared = DistributedDataParallel(Sharer(network, synchronized=synchronized))
+    # The running statistics differ until `average_statistics`: in training nobody reads them. The argument of this name
+    # is another one in each version of torch.
+    shared.broadcast_buffers = False
+    return shared
 
 
 def average_statistics(network: nn.Module, share: float, ranks: Ranks) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from applications.nas import launch
 from applications.nas.launch import Ranks
-from applications.nas.retrain.ledger import UNFINISHED, job_of
+from applications.nas.retrain.ledger import UNFINISHED, is_finished, job_of
 from applications.nas.run_folder import RESULTS, new_folder
 from mlo import ConfigError
 
@@ -50,6 +50,8 @@ def _of_this_job(out: Path | None, parent: Path) -> Path | None:
         return None
     known = [out] if out is not None else list(parent.glob(f"{STEM}-*"))
     mine = [folder for folder in known if job_of(folder) == launch.job_name()]
+    if not launch.restarted():  # a name may be used again once its job has finished
+        mine = [folder for folder in mine if not is_finished(folder)]
     return max(mine, key=_touched, default=None)
 
 

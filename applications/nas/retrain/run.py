@@ -95,8 +95,8 @@ def retrain_run(
     for task in tasks:
         found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"), ledger)
     if ranks.first:
-        write_json(folder / RESULTS, _results(architecture, began, found))
-        write_pages(folder, began.cell, architecture, settings, found)
+        write_json(folder / RESULTS, _results(architecture, began, found, ranks))
+        write_pages(folder, began.cell, architecture, settings, found, ranks.world)
     ledger.close()
     return found
 
@@ -141,12 +141,14 @@ def _relative(search: Path, folder: Path) -> str:
     return Path(os.path.relpath(search, folder)).as_posix()
 
 
-def _results(architecture: Genotype | None, began: Unfinished, found: tuple[Training, ...]) -> dict[str, Any]:
+def _results(
+    architecture: Genotype | None, began: Unfinished, found: tuple[Training, ...], ranks: Ranks
+) -> dict[str, Any]:
     return {
         "kind": "retrain",
         "cell": began.cell,
         "search": began.search,
         "skips": None if architecture is None else architecture.count("skip_connect"),
-        **({} if began.torchrun is None else {"torchrun": began.torchrun}),
+        **({} if began.torchrun is None else {"torchrun": began.torchrun, "ranks": ranks.world}),
         "trainings": [asdict(training) for training in found],
     }
