@@ -197,7 +197,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):
+        if not isinstance(error, MLOError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
             why = "the connection to another rank is lost: its own message, or torchrun's, says why; mend that first"
             raise MLOError(why) from error
         raise
