@@ -29,6 +29,8 @@ _ANY = {
     "batches": OURS,
     "accumulate": OURS,
     "sync_batch_norm": OURS + "; off",
+    "parallel.stages": OURS,
+    "parallel.sync_batch_norm": OURS + "; off",
     "ema": OURS + "; off",
     "seeds": OURS,
     "seed": OURS,
