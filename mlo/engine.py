@@ -18,6 +18,7 @@ from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
+from mlo.outline import outline
 from mlo.parallel import AbstractRanks, present_ranks
 from mlo.problem import Problem
 from mlo.snapshot import Resumable
@@ -90,7 +91,7 @@ class Engine(Resumable):
         self.step_count, self.parallel = 0, present_ranks(parallel)
         self._top = _trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
-        with recording(), self.parallel.guarded():
+        with recording(), self.parallel.guarded(lambda: ["Engine", f"{look_ahead=} {partial=}", *outline(graph)]):
             self._params = {p.name: same(self.parallel, p.kind.initial()) for p in graph.problems}
             self._buffers = {p.name: same(self.parallel, p.kind.buffers()) for p in graph.problems}
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
@@ -134,7 +135,7 @@ class Engine(Resumable):
         """
         tally, look = Tally(), Look()
         try:
-            with self.parallel.guarded(), recording(), look.first():
+            with self.parallel.guarded(lambda: [f"Engine.step {self.step_count} {frozen=}"]), recording(), look.first():
                 return self._frozen_step(tally, look) if frozen else self._step(tally, look)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlo.autodiff import cut, named_vjp
 from mlo.context import Context
-from mlo.errors import LossError
+from mlo.errors import LossError, MLOError
 from mlo.flat import Flat
 from mlo.hypergradient.base import Evaluation
 from mlo.parallel import AbstractRanks
@@ -197,6 +197,8 @@ def _loss(
     try:
         with evaluating(context.ranks, piece.factor):
             loss = piece.loss(View(name, shown, used=used), piece.batch)
+    except MLOError:  # such as that of another rank, in a layer that waits for it
+        raise
     except RuntimeError as error:
         _check_unchanged(name, present, versions)  # torch may refuse what was written to, without saying whose it is
         error.add_note(f"raised in the loss of problem {name!r}")

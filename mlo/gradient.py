@@ -18,6 +18,7 @@ from mlo.flat import Flat
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.run import watch
 from mlo.look import Look
+from mlo.outline import outline
 from mlo.parallel import AbstractRanks, Alone, present_ranks
 from mlo.problem import Problem
 from mlo.rng import preserved
@@ -67,7 +68,7 @@ def hypergradient(
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     ranks = present_ranks(parallel)
-    with ranks.guarded(), preserved(), recording():
+    with ranks.guarded(lambda: ["hypergradient", f"{of=} {partial=}", *outline(graph)]), preserved(), recording():
         context = replace(prepared(graph, of, values or {}, batches or {}, ranks=ranks), partial=partial)
         solved = total_gradient(context, of, (of,))
         gradient = checked_gradient(context, of, solved)

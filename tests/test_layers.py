@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"hypergradient"},
     {"problem"},
     {"graph", "interleave", "proximal"},
-    {"reads"},
+    {"reads", "outline"},
     {"context"},
     {"evaluate", "ahead"},
     {"solve"},

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mlo.errors import DivergenceError, LossError
+from mlo.errors import DivergenceError, LossError, MLOError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.look import Look, stacked
 from mlo.update import detach_state
@@ -87,6 +87,8 @@ def second_derivative(name: str) -> Iterator[None]:
     """Say where a second derivative was taken, and what does without, if torch raises: for compiled code it does."""
     try:
         yield
+    except MLOError:  # such as that of another rank
+        raise
     except RuntimeError as error:
         cure = "give its response product=mlo.FiniteDifference(), which takes first derivatives alone"
         error.add_note(f"raised by a second derivative of the loss of problem {name!r}: {cure}")

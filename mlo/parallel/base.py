@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -81,8 +81,12 @@ class AbstractRanks(ABC):
         """Return the values of the first rank of all."""
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Tell the other ranks of an error in the body, and let one of theirs end it."""
+    def guarded(self, doing: Callable[[], Sequence[str]]) -> Iterator[None]:
+        """Tell the other ranks of an error in the body, and let one of theirs end it.
+
+        Args:
+            doing: Returns what it does, in lines of text; the same on all ranks.
+        """
         yield
 
 

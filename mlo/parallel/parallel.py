@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.distributed as dist
@@ -42,8 +42,10 @@ class Parallel(AbstractRanks):
     Ranks make the same calls in the same order; a loss does the same on each rank, but for its batch. torch.distributed
     is started before, and ended after, by the program: `torchrun` and `torch.distributed.init_process_group` do.
 
-    A rank that fails tells the others, and its error ends their step within a second as a `RankError` with its rank;
-    after that nothing more is computed with this object.
+    That all ranks do the same is looked at when an engine is made, and before each step. A rank that fails tells the
+    others, and its error ends their step within a second as a `RankError` with its rank; after that nothing more is
+    computed with this object. An error that all ranks meet at the same place, such as a loss that is not finite, is
+    raised on each as it is, and leaves all of them where they can go on.
 
     Args:
         stages: How many ranks share the problems.
@@ -123,7 +125,7 @@ class Parallel(AbstractRanks):
         """Return what each replica gave."""
         if self._column is None:
             return [list(rows)]
-        row = torch.tensor(rows, dtype=torch.float64, device=self._device)
+        row = torch.tensor(rows, dtype=torch.float64, device=self._all.device)
         return [found.tolist() for found in self._column.gather(row)]
 
     def lend(self, thing: object, owner: int) -> object:
@@ -138,26 +140,39 @@ class Parallel(AbstractRanks):
         return found
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
+    def guarded(self, doing: Callable[[], Sequence[str]]) -> Iterator[None]:
         """Tell the other ranks of an error in the body."""
         if self._failed:
             raise RankError(f"{self}: a rank failed in an earlier step: make a new one, and begin from a checkpoint")
         try:
+            self._agree(doing())
             yield
         except RankError:
             self._failed = True
+            self._board.give_up()
             raise
         except BaseException as error:
-            self._failed = True
             self._board.post(error)
+            self._failed = not (isinstance(error, Exception) and self._board.alike())
             error.add_note(f"on rank {self._all.rank} of {self._all.size}")
             raise
 
-    @cached_property
-    def _device(self) -> torch.device:
-        if "cpu:" in dist.get_backend_config():
-            return torch.device("cpu")
-        return torch.device("cuda", torch.cuda.current_device())
+    def _agree(self, doing: Sequence[str]) -> None:
+        """Compare what ranks are about to do: another thing on each would make them wait for each other for ever.
+
+        Raises:
+            ConfigError: If one does something else than the first.
+        """
+        mark = torch.tensor(zlib.crc32("\n".join(doing).encode()), dtype=torch.int64, device=self._all.device)
+        marks = torch.stack(self._all.gather(mark)).tolist()
+        other = next((rank for rank, found in enumerate(marks) if found != marks[0]), None)
+        if other is None:
+            return
+        first, second = (cast(list[str], self._all.lend(list(doing), rank)) for rank in (0, other))
+        pairs = itertools.zip_longest(first, second, fillvalue="nothing")
+        one, two = _cropped(*next(pair for pair in pairs if pair[0] != pair[1]))
+        cure = "let all ranks make the same calls, with the same problems and settings; data alone may differ"
+        raise ConfigError(f"ranks 0 and {other} differ: the first has {one!r}, the other {two!r}: {cure}")
 
     def _averaged(self, values: Sequence[Tensor]) -> list[Tensor]:
         return list(values) if self._column is None else self._scaled(self._column.total(values))
@@ -167,6 +182,14 @@ class Parallel(AbstractRanks):
 
     def _scaled(self, values: list[Tensor]) -> list[Tensor]:
         return values if self.replicas == 1 else [value / self.replicas for value in values]
+
+
+def _cropped(one: str, two: str) -> tuple[str, str]:
+    """Return two lines, of long ones their beginning and what is around their first difference."""
+    same = next((place for place, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
+    if same < 100:
+        return one[:150], two[:150]
+    return f"{one[:40]} ... {one[same - 40 : same + 40]}", f"{two[:40]} ... {two[same - 40 : same + 40]}"
 
 
 def present_ranks(given: AbstractRanks | None) -> AbstractRanks:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -66,15 +67,27 @@ class Team:
 
     def lend(self, thing: object, owner: int) -> object:
         """Return what the rank with number `owner` gave; it is pickled, and read by ranks of the same program."""
-        things = [thing]
-        source = owner if self._group is None else dist.get_global_rank(self._group, owner)
-        self._started(lambda: dist.broadcast_object_list(things, source, group=self._group))
-        return things[0]
+        sent = torch.frombuffer(bytearray(pickle.dumps(thing)), dtype=torch.uint8) if owner == self.rank else None
+        length = torch.tensor(0 if sent is None else len(sent), device=self.device)
+        self.send(length, owner)()
+        parcel = torch.empty(int(length), dtype=torch.uint8, device=self.device)
+        if sent is not None:
+            parcel.copy_(sent)
+        self.send(parcel, owner)()
+        return thing if sent is not None else pickle.loads(parcel.cpu().numpy().tobytes())
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where numbers lie that are exchanged."""
+        if "cpu:" in dist.get_backend_config():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
 
     def _wait(self, start: Callable[[], Any], value: Tensor) -> None:
         self._finish(self._started(start), value)
 
     def _started(self, start: Callable[[], Any]) -> Any:
+        self._board.begun += 1
         try:
             return start()
         except RuntimeError as error:
@@ -94,7 +107,7 @@ class Team:
                 self._board.check()  # the time to look was up
 
     def _lost(self, error: RuntimeError) -> RankError:
-        self._board.wait()  # who ended the connection may have said why
-        cure = "look at the output of the other ranks for why it ended, and begin again from a checkpoint"
-        lost = f"rank {dist.get_rank()} lost the connection to another rank, which has ended"
-        return RankError(f"{lost} ({str(error).splitlines()[0]}): {cure}")
+        gone = self._board.wait()  # who ended the connection may have said why
+        who = f"rank {', '.join(map(str, gone))}" if gone else "another rank"
+        cure = "look at the output of that rank for why it ended, and begin again from a checkpoint"
+        return RankError(f"{who} is gone, without a word ({str(error).split('. ')[0]}): {cure}")
