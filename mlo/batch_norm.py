@@ -53,7 +53,7 @@ class SyncBatchNorm(_BatchNorm):
             x: (N, C) or (N, C, ...).
         """
         ranks, factor = present()
-        if ranks.replicas == 1 or not self.training:
+        if ranks.replicas == 1 or not (self.training or self.running_mean is None):
             return super().forward(x)
         over, alive = [0, *range(2, x.dim())], float(factor > 0)
         shape, kind = [1, -1, *[1] * (x.dim() - 2)], x.dtype
@@ -81,7 +81,7 @@ class SyncBatchNorm(_BatchNorm):
                 if self.momentum is None:
                     pace = 1.0 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean.to(self.running_mean), pace)
-            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), pace)
+            self.running_var.lerp_((variance * count / (count - 1).clamp(min=1)).to(self.running_var), pace)
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:

@@ -51,9 +51,11 @@ class Feed:
         """Begin the next pass, in another order if the batches are those of a `DistributedSampler`."""
         self._iterator = None
         self._passes += 1
-        anew = getattr(getattr(self._batches, "sampler", None), "set_epoch", None)
-        if anew is not None:
-            anew(self._passes)
+        in_batches = getattr(self._batches, "batch_sampler", None)
+        holders = (self._batches, getattr(self._batches, "sampler", None), in_batches)
+        for holder in (*holders, getattr(in_batches, "sampler", None)):
+            if hasattr(holder, "set_epoch"):
+                holder.set_epoch(self._passes)
 
     def fail(self) -> NoReturn:
         """Raise: a pass gave nothing."""

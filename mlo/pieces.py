@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -92,7 +92,7 @@ def pieces(loss: Loss, batch: Any, *, chunks: int, factors: Sequence[float]) -> 
         loss: The loss.
         batch: Its batch.
         chunks: How many chunks at most.
-        factors: What multiplies each term; none for 1.
+        factors: What multiplies each term; none for 1, and where nobody else has a share of the batch.
     """
     found: list[Piece] = []
     for index, (term, part) in enumerate(terms(loss, batch)):
@@ -100,7 +100,9 @@ def pieces(loss: Loss, batch: Any, *, chunks: int, factors: Sequence[float]) -> 
         if chunks == 1:
             found.append(Piece(term, part, factor))
             continue
-        found += [Piece(term, chunk, factor * share) for chunk, share in chunked(part, chunks)]
+        cut = [Piece(term, chunk, factor * share) for chunk, share in chunked(part, chunks)]
+        # Ranks with batches of other lengths make as many calls, for a layer may wait for the others in each.
+        found += cut + [replace(cut[-1], factor=0.0)] * (chunks - len(cut) if factors else 0)
     return found
 
 
