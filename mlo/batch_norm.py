@@ -60,10 +60,11 @@ class SyncBatchNorm(_BatchNorm):
         x = x.float() if x.element_size() < 4 else x  # sums over a batch are not for half precision
         count = torch.full((), alive * x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
         total, count = ranks.across([alive * x.sum(over), count])
-        mean = total / count
+        some = count.clamp(min=1)  # a chunk of which no rank has any counts for nothing, and is no 0 / 0
+        mean = total / some
         centered = x - mean.view(shape)
         (squares,) = ranks.across([alive * (centered * centered).sum(over)])
-        variance = squares / count
+        variance = squares / some
         self._remember(mean.detach(), variance.detach(), count.detach())
         found = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
@@ -80,8 +81,10 @@ class SyncBatchNorm(_BatchNorm):
                 self.num_batches_tracked.add_(1)
                 if self.momentum is None:
                     pace = 1.0 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.to(self.running_mean), pace)
-            self.running_var.lerp_((variance * count / (count - 1).clamp(min=1)).to(self.running_var), pace)
+            moved = pace * count.clamp(max=1)
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            for statistic, value in ((self.running_mean, mean), (self.running_var, unbiased)):
+                statistic.lerp_(value.to(statistic), moved.to(statistic))
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:

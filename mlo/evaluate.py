@@ -35,17 +35,21 @@ class Writable:
         self._copy = Flat.of(clone(buffers))
         # By `data`, each has a count of changes of its own: torch is not to take a change of one for one of another.
         self.pieces = {name: piece.data for name, piece in self._copy.pieces.items()}
-        self._given = dict(self.pieces)
-        self._versions = {name: piece._version for name, piece in self.pieces.items()}
+        self._given, self._before = dict(self.pieces), buffers
 
-    def written(self) -> dict[str, Tensor]:
-        """Return those of real numbers that were written to or replaced."""
+    def moves(self) -> Params:
+        """Return by how much those of real numbers were moved; nothing else tells which of them BatchNorm wrote to."""
         found = {}
         for name, piece in self.pieces.items():
-            given = self._given[name]
-            if piece.is_floating_point() and (piece is not given or piece._version != self._versions[name]):
-                found[name] = piece.detach()
+            if piece.is_floating_point():
+                before = self.before(name)
+                found[name] = torch.where(piece == before, 0.0, piece - before).detach()
         return found
+
+    def before(self, name: str) -> Tensor:
+        """Return what was there before, or zero if something of another shape has come into its place."""
+        found, piece = self._before[name], self.pieces[name]
+        return found if found.shape == piece.shape else torch.zeros_like(piece)
 
     def after(self) -> Params:
         """Return the buffers as they are now, without history."""
@@ -153,14 +157,15 @@ class _Share:
         wanted = leaves if self.divided else seen.parts
         parts = {o: Flat.of(seen.parts[o] if o in seen.parts else zeros_like(leaves[o])) for o in wanted}
         roots = [root for part in parts.values() for root in part.roots]
-        written = buffers.written()
-        weighted = [value * self.factor for value in written.values()]
+        moves = buffers.moves()
+        weighted = [value * self.factor for value in moves.values()]
         # Members that have no piece do not know the type of the loss.
         own = seen.loss.double() if self.divided else seen.loss
         loss, *found = self.ranks.join([own, *roots, *weighted], divided=self.divided)
         rest = iter(found)
         parts = {o: part.like_roots([next(rest) for _ in part.roots]) for o, part in parts.items()}
-        after = {**buffers.after(), **{name: next(rest).detach() for name in written}} if written else seen.buffers
+        moved = {name: buffers.before(name) + next(rest).detach() for name in moves}
+        after = {**buffers.after(), **moved} if moved else seen.buffers
         return Evaluation(loss.detach(), dict(parts), after)
 
 

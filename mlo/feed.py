@@ -54,8 +54,9 @@ class Feed:
         in_batches = getattr(self._batches, "batch_sampler", None)
         holders = (self._batches, getattr(self._batches, "sampler", None), in_batches)
         for holder in (*holders, getattr(in_batches, "sampler", None)):
-            if hasattr(holder, "set_epoch"):
-                holder.set_epoch(self._passes)
+            begin = getattr(holder, "set_epoch", None)
+            if begin is not None:
+                begin(self._passes)
 
     def fail(self) -> NoReturn:
         """Raise: a pass gave nothing."""

@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torchopt
 
 import mlo
-from tests.parallel.graphs import Share, data, error, linear, network, scaled, start
+from tests.parallel.graphs import Share, data, error, network, scaled, start
 from tests.parallel.ranks import launch
 from tests.parallel.trained import Case, apart, trained
 
