@@ -140,9 +140,20 @@ def learned(share, size):
 
 
 def chain(
-    rule, share, size, *, learners=2, rounds=2, model=linear, update=None, proximal=None, summed=True, sizes=None
+    rule,
+    share,
+    size,
+    *,
+    learners=2,
+    rounds=2,
+    model=linear,
+    update=None,
+    proximal=None,
+    summed=True,
+    sizes=None,
+    slow=None,
 ):
-    """An interleaving of `learners` x `rounds` one-step stages, under a `Sum` of the last round's losses."""
+    """An interleaving of `learners` x `rounds` stages of one step (of two for `slow`), and the last round's losses."""
     names = [f"l{index}" for index in range(learners)]
     lasts = [f"{name}@{rounds}" for name in names]
     sizes = sizes or [size] * learners
@@ -155,6 +166,7 @@ def chain(
             update=update or torchopt.sgd(0.1, momentum=0.9),
             batches=data(10 + index, sizes[index], share),
             response=rule,
+            steps=2 if name == slow else 1,
         )
         for index, name in enumerate(names)
     ]

@@ -70,7 +70,7 @@ def launch(function, world, *args, limit=LIMIT):
     """Run `function(*args)` on every rank; return what each returned, or fail showing what all of them printed."""
     found = outcomes(function, world, *args, limit=limit)
     if any(one.error is not None or one.code != 0 for one in found):
-        raise AssertionError("\n".join(map(str, found)))
+        raise AssertionError("\n".join(str(one) for one in found if one.trace or one.code != 0))
     return [one.value for one in found]
 
 
