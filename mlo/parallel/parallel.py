@@ -7,7 +7,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, cast
+from typing import ClassVar, NoReturn, cast
 
 import torch
 import torch.distributed as dist
@@ -161,13 +161,20 @@ class Parallel(AbstractRanks):
         """Compare what ranks are about to do: another thing on each would make them wait for each other for ever.
 
         Raises:
-            ConfigError: If one does something else than the first.
+            ConfigError: If one does something else than the first, or members would draw other random numbers.
         """
-        mark = torch.tensor(zlib.crc32("\n".join(doing).encode()), dtype=torch.int64, device=self._all.device)
-        marks = torch.stack(self._all.gather(mark)).tolist()
-        other = next((rank for rank, found in enumerate(marks) if found != marks[0]), None)
-        if other is None:
-            return
+        drawn = torch.get_rng_state().numpy().tobytes() if self.members > 1 else b""
+        marks = [zlib.crc32("\n".join(doing).encode()), zlib.crc32(drawn)]
+        found = torch.stack(self._all.gather(torch.tensor(marks, device=self._all.device))).tolist()
+        for rank, (does, draws) in enumerate(found):
+            if does != found[0][0]:
+                self._tell_difference(doing, rank)
+            first = rank - rank % self.members
+            if draws != found[first][1]:
+                cure = "seed all ranks of a row alike, as torch.manual_seed(parallel.seed(0)) does"
+                raise ConfigError(f"ranks {first} and {rank} share stages, but would draw other random numbers: {cure}")
+
+    def _tell_difference(self, doing: Sequence[str], other: int) -> NoReturn:
         first, second = (cast(list[str], self._all.lend(list(doing), rank)) for rank in (0, other))
         pairs = itertools.zip_longest(first, second, fillvalue="nothing")
         one, two = _cropped(*next(pair for pair in pairs if pair[0] != pair[1]))
