@@ -37,15 +37,15 @@ class Parallel(AbstractRanks):
 
     With `stages` = N, ranks compute the gradients of different problems that do not depend on each other: those of the
     stages of `mlo.interleave` that make one step, and the terms of a `mlo.Sum`; see `mlo.Engine`. The ranks of one row
-    must draw the same batches and the same random numbers.
+    must draw the same batches and the same random numbers: seed them alike, by `seed`.
 
     Ranks make the same calls in the same order; a loss does the same on each rank, but for its batch. torch.distributed
     is started before, and ended after, by the program: `torchrun` and `torch.distributed.init_process_group` do.
 
     That all ranks do the same is looked at when an engine is made, and before each step. A rank that fails tells the
     others, and its error ends their step within a second as a `RankError` with its rank; after that nothing more is
-    computed with this object. An error that all ranks meet at the same place, such as a loss that is not finite, is
-    raised on each as it is, and leaves all of them where they can go on.
+    computed in this process group. An error that all ranks meet at the same place, such as a loss that is not finite,
+    is raised on each as it is, and leaves all of them where they can go on.
 
     Args:
         stages: How many ranks share the problems.
@@ -56,6 +56,7 @@ class Parallel(AbstractRanks):
     """
 
     _made: ClassVar[Iterator[int]] = itertools.count()
+    _broken: ClassVar[object] = ()
 
     def __init__(self, *, stages: int = 1, data: int | None = None) -> None:
         """Arrange the ranks; all of them make this call, in the same order."""
@@ -69,8 +70,8 @@ class Parallel(AbstractRanks):
         if data * stages != world:
             cure = f"give numbers whose product is {world}"
             raise ConfigError(f"Parallel: data={data} x stages={stages} ranks, but there are {world}: {cure}")
+        self._refuse_after_failure()
         self._board = Board(next(Parallel._made))
-        self._failed = False
         self._all = Team(None, self._board)
         self._row, self._column = self._teams(data, stages)
         self.replicas, self.members = data, stages
@@ -142,20 +143,26 @@ class Parallel(AbstractRanks):
     @contextmanager
     def guarded(self, doing: Callable[[], Sequence[str]]) -> Iterator[None]:
         """Tell the other ranks of an error in the body."""
-        if self._failed:
-            raise RankError(f"{self}: a rank failed in an earlier step: make a new one, and begin from a checkpoint")
+        self._refuse_after_failure()
         try:
             self._agree(doing())
             yield
         except RankError:
-            self._failed = True
+            Parallel._broken = dist.group.WORLD
             self._board.give_up()
             raise
         except BaseException as error:
             self._board.post(error)
-            self._failed = not (isinstance(error, Exception) and self._board.alike())
+            if not (isinstance(error, Exception) and self._board.alike()):
+                Parallel._broken = dist.group.WORLD
             error.add_note(f"on rank {self._all.rank} of {self._all.size}")
             raise
+
+    def _refuse_after_failure(self) -> None:
+        """Raise if ranks of this very group have stopped at different places: what one sends is not what one awaits."""
+        if dist.group.WORLD is Parallel._broken:
+            cure = "end the program, or torch.distributed's process group, and begin again from a checkpoint"
+            raise RankError(f"Parallel: a rank failed before, and the others stopped somewhere else: {cure}")
 
     def _agree(self, doing: Sequence[str]) -> None:
         """Compare what ranks are about to do: another thing on each would make them wait for each other for ever.

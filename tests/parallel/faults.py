@@ -157,15 +157,25 @@ def alike(how):
     return raised, kept, engine.step_count, flat(engine.values).numpy()
 
 
-def again():
-    """Step once more after another rank has failed."""
+def again(folder):
+    """Go on after another rank has failed: with the engine, with a new one, and in a new process group."""
     engine = mlo.Engine(bilevel(mlo.Unroll(), mine(), 7, loss=faulty(Fault("raises", 2))))
+    plain = bilevel(mlo.Unroll(), mine(), 7)
     found = []
     for _ in range(2):
         try:
             engine.step()
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}")
+    try:
+        mlo.Engine(plain)
+    except mlo.RankError as error:
+        found.append(f"RankError: {error}")
+    rank, world = dist.get_rank(), dist.get_world_size()
+    dist.destroy_process_group()
+    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/anew", world), rank=rank, world_size=world)
+    for _ in mlo.Engine(plain).run(2):
+        pass
     return found
 
 
