@@ -55,3 +55,6 @@ OTHERS = [Case(name, partial(bilevel, rule, size=7)) for name, rule in RESPONSES
     Case("partial", partial(trilevel, mlo.Unroll(), size=7), {"partial": True}),
     Case("one example", partial(bilevel, mlo.Unroll(), size=1)),  # so that all ranks but one have none
 ]
+THIN = [
+    case for case in OTHERS if case.name in ("one example", "chunks", "partial", "implicit difference", "torch.optim")
+]

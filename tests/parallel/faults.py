@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -192,7 +193,10 @@ def different(what):
         "step size": {"update": torchopt.sgd(0.1 + 0.1 * other)},
     }.get(what, {})
     rule = mlo.FirstOrder() if what == "rule" and other else mlo.Unroll()
-    engine = mlo.Engine(bilevel(rule, mine(), 7, **options), look_ahead=what == "look-ahead" and other)
+    graph = bilevel(rule, mine(), 7, **options)
+    if what == "batches" and other:
+        graph = mlo.ProblemGraph([graph.problems[0], dataclasses.replace(graph.problems[1], batches=None)])
+    engine = mlo.Engine(graph, look_ahead=what == "look-ahead" and other)
     engine.step()
     if what == "a call" and other:
         mlo.hypergradient(engine.graph, of="a")

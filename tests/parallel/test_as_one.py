@@ -15,7 +15,6 @@ from tests.parallel.trained import assert_as_one, on_ranks
 TOLERANCE = 1e-10
 
 
-@pytest.mark.parametrize("world", [2, 3])
-@pytest.mark.parametrize("table", ["ISSUE", "OTHERS"])
+@pytest.mark.parametrize(("table", "world"), [("ISSUE", 2), ("ISSUE", 3), ("OTHERS", 2), ("THIN", 3)])
 def test_shares_of_batches(table, world):
     assert_as_one(getattr(cases, table), launch(on_ranks, world, table), TOLERANCE)
