@@ -12,7 +12,7 @@ from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 
 from mlo.errors import RankError
 
-_SETTLE = 2.0
+_SETTLE, _COURTESY = 2.0, 0.5
 _ERROR, _VERDICT, _ALIKE, _NOT = "error", "verdict", "alike", "not"
 
 
@@ -93,9 +93,11 @@ class Board:
         return alike
 
     def give_up(self) -> None:
-        """Let the ranks that ask whether they can go on know that they cannot."""
+        """Let ranks that have failed and ask whether all can go on know that they cannot, and end before this one."""
         with suppress(RuntimeError):
             self._store.compare_set(_VERDICT, "", _NOT)
+        # torchrun ends all ranks when one has ended: let the one that failed be first, to show its own error.
+        time.sleep(_COURTESY)
 
     def _is_in_vain(self) -> bool:
         self.check()
@@ -104,4 +106,4 @@ class Board:
     def _sleep_until(self, there: Callable[[], bool]) -> None:
         end = time.monotonic() + _SETTLE
         while time.monotonic() < end and not there():
-            time.sleep(0.05)
+            time.sleep(0.01)
