@@ -7,6 +7,7 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
+from mlo.autocast import Autocast
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "Alone",
+    "Autocast",
     "CG",
     "Clipped",
     "ConfigError",

@@ -133,7 +133,7 @@ class Engine:
         """
         tally, look = Tally(), Look()
         try:
-            with self.parallel.guarded(), recording(), look.first():
+            with self.parallel.guarded(), recording(), tally.explaining(), look.first():
                 return self._frozen_step(tally, look) if frozen else self._step(tally, look)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")

@@ -21,9 +21,10 @@ from tests.import_rule import House, cycle, private_uses, public_names, undeclar
 LAYERS: list[set[str]] = [  # lowest first
     {"errors", "label"},
     {"checks"},
-    {"rng"},
+    {"rng", "autocast"},
     {"layout", "flat", "look", "vector"},
     {"autodiff", "meter", "module", "variable"},
+    {"scaling"},
     {"update", "linear", "parallel"},
     {"view"},
     {"pieces"},
