@@ -8,6 +8,7 @@ from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
 from mlo.autocast import Autocast
+from mlo.clip_parts import ClipParts
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -54,6 +55,7 @@ __all__ = [
     "Alone",
     "Autocast",
     "CG",
+    "ClipParts",
     "Clipped",
     "ConfigError",
     "Damped",

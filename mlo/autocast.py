@@ -107,6 +107,6 @@ def lowered(precision: Autocast | None, device: str, *, differentiable: bool) ->
     if not torch.amp.is_autocast_available(device):
         raise ConfigError(f"Autocast: torch has none for the device {device!r}: give precision=None there")
     # Without its cache of weights: a loss that calls one under `no_grad` first would leave a copy without history.
-    with torch.autocast(device, precision.dtype, cache_enabled=False):
-        with _WideNorms() if differentiable and precision.dtype == torch.float16 else nullcontext():
-            yield
+    norms = _WideNorms() if differentiable and precision.dtype == torch.float16 else nullcontext()
+    with torch.autocast(device, precision.dtype, cache_enabled=False), norms:
+        yield

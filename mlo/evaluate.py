@@ -172,7 +172,9 @@ def call_loss(context: Context, name: str, present: Values, buffers: Writable) -
     problem = context.graph[name]
     used: set[str] | None = None if is_checked(problem) else set()
     piece = Piece(problem.loss, context.batches.get(name))
-    loss = _loss(context, name, present, buffers, piece, used, present_precision(problem.precision), differentiable=True)
+    loss = _loss(
+        context, name, present, buffers, piece, used, present_precision(problem.precision), differentiable=True
+    )
     if used is not None:
         check_reads(context.graph, problem, used, loss, present)
     return loss

@@ -21,7 +21,8 @@ from mlo.look import Look
 from mlo.parallel import AbstractRanks, Alone, present_ranks
 from mlo.problem import Problem
 from mlo.rng import preserved
-from mlo.solve import Solved, settle, total_gradient
+from mlo.solve import settle, total_gradient
+from mlo.solved import Solved
 from mlo.supply import Drawn, share
 from mlo.vector import Params, finite, not_finite, zeros_like
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
 from mlo.rng import RandomState, replayed
+from mlo.solved import Solved
 from mlo.update import State
 from mlo.vector import Params, Values, add, norm
 
@@ -156,19 +157,6 @@ class ProblemNode(Node):
         return nested[self.name]
 
 
-@dataclass(frozen=True)
-class Solved:
-    """A total gradient, with the solves that it took: traces in solving order, and linear solves by problem.
-
-    Where derivatives are partial, `random` is what the problem's own loss drew from.
-    """
-
-    seen: Evaluation
-    traces: dict[str, Trace]
-    solutions: dict[str, LinearSolution]
-    random: RandomState | None
-
-
 def solve(context: Context, name: str, *, differentiable: bool = False) -> tuple[ProblemNode, Trace]:
     """Solve problem `name` in `context` by its own response rule."""
     node = ProblemNode(context, name)
@@ -219,6 +207,7 @@ def total_gradient(
     random = RandomState.capture() if context.partial else None
     seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
+    direct = table.pop(name, None)
     for node, trace in reversed(nodes):
         cotangent = table.pop(node.name, None)
         if cotangent is None:
@@ -230,7 +219,11 @@ def total_gradient(
             table[other] = add(table.get(other), part)
         if back.solution is not None:
             solutions[node.name] = back.solution
-    return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions, random)
+    response = table.get(name)
+    if direct is not None:
+        table[name] = add(response, direct)
+    traces = {node.name: trace for node, trace in nodes}
+    return Solved(replace(seen, parts=table), traces, solutions, random, direct, response)
 
 
 def with_answer(context: Context, name: str, trace: Trace) -> Context:
