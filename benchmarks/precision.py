@@ -32,8 +32,10 @@ from applications.nas.settings.search import GradientSettings
 from applications.nas.space.cell import CellSpace
 from benchmarks.counting import peak_of
 from benchmarks.rounds import store
+from mlo.evaluate import loss_gradient
 from mlo.gradient import prepared
-from mlo.solve import total_gradient
+from mlo.hypergradient.second_order import AbstractProduct
+from mlo.solve import ProblemNode
 
 BATCH, SIDE = 16, 16
 LOWER = {"bfloat16": mlo.Autocast(torch.bfloat16), "float16": mlo.Autocast(torch.float16)}
@@ -116,29 +118,33 @@ def cosines(steps: int, rounds: int) -> None:
                 for name, kind in LOWER.items():
                     lower, both = (gap(hypergradient(graph, top, kind), exact) for top in (None, kind))
                     found[f"{form}, {rule}, {name}"] = {"training loss": lower, "both losses": both}
-        found["response part, bfloat16"] = responses(forms["batched"])
+        found["product, bfloat16"] = products(forms["batched"])
         print(f"after {made} steps", *found.items(), sep="\n  ", flush=True)
         store("precision", f"after {made} steps", found)
 
 
-def responses(net: nn.Module) -> dict[str, Any]:
-    """Return the gap to float32 of the response part alone, by product; differences also taken in bfloat16 itself."""
-    found: dict[str, Any] = {"exact": gap(response(net, "exact", LOWER["bfloat16"]), response(net, "exact", None))}
-    for epsilon in (0.01, 0.1, 1.0):
-        exact = response(net, "difference", None, epsilon)
-        row = {"in float32": gap(response(net, "difference", LOWER["bfloat16"], epsilon), exact)}
+def products(net: nn.Module) -> dict[str, Any]:
+    """Return what bfloat16 does to one second-order product; differences are also taken in bfloat16 itself."""
+    lower = LOWER["bfloat16"]
+    exact = product(net, mlo.Exact(), None)
+    found: dict[str, Any] = {"exact": gap(product(net, mlo.Exact(), lower), exact)}
+    for epsilon in (0.01, 0.1):
+        rule = mlo.FiniteDifference(epsilon)
+        ours = product(net, rule, lower)
         with patch("mlo.hypergradient.second_order.full_precision", nullcontext):
-            row["in bfloat16"] = gap(response(net, "difference", LOWER["bfloat16"], epsilon), exact)
-        found[f"differences of {epsilon:g}"] = row
+            rounded = gap(product(net, rule, lower), ours)
+        found[f"differences of {epsilon:g}"] = {"float32 to exact": gap(ours, exact), "bfloat16 to float32": rounded}
     return found
 
 
-def response(net: nn.Module, rule: str, kind: mlo.Autocast | None, epsilon: float = 0.01) -> Tensor:
-    top, lower = single(net, rule, epsilon).problems
-    graph = mlo.ProblemGraph([top, replace(lower, precision=kind)])
-    part = total_gradient(prepared(graph, ARCHITECTURE, {}, {}), ARCHITECTURE, (ARCHITECTURE,)).response
-    assert part is not None
-    return flat(dict(part))
+def product(net: nn.Module, rule: AbstractProduct, kind: mlo.Autocast | None) -> Tensor:
+    """Return P(v) in the architecture, with v the gradient of the validation loss in the weights."""
+    top, lower = single(net, "exact").problems
+    context = prepared(mlo.ProblemGraph([top, replace(lower, precision=kind)]), ARCHITECTURE, {}, {})
+    v = loss_gradient(context, ARCHITECTURE, {"task"}, differentiable=False, stationary=False).parts["task"]
+    node = ProblemNode(context, "task")
+    found = rule.linearize(node, node.start(), node.read()).product(v, (ARCHITECTURE,))
+    return flat(dict(found[ARCHITECTURE]))
 
 
 def peak(settings: SearchSettings, *, summed: bool = True) -> int:

@@ -25,8 +25,8 @@ class Autocast:
 
     Variables, buffers such as BatchNorm's statistics, gradients, products, linear solves and updates stay float32, and
     are never scaled where anybody sees them. Tensors of float64 are not touched by autocast. What divides a difference
-    of gradients by something small (`FiniteDifference`, `Penalty`) takes those gradients in full precision: a
-    perturbation of DARTS's length is lost in the eight bits of bfloat16.
+    of gradients by something small (`FiniteDifference`, `Penalty`) takes those gradients in full precision: in the
+    eight bits of bfloat16, a perturbation of DARTS's length is mostly rounding.
 
     float16 ends at 6e-8, where gradients go on. So the loss is multiplied by `scale` before it is differentiated, and
     the gradient is divided by it afterwards. In a second-order product with v, v/|v| goes through the backward pass in
