@@ -7,8 +7,10 @@ See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gra
 from mlo import testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
+from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import restore, save
+from mlo.clip_parts import ClipParts
 from mlo.engine import Engine, Report
 from mlo.errors import (
     ConfigError,
@@ -52,7 +54,9 @@ from mlo.view import View
 __all__ = [
     "Advice",
     "Alone",
+    "Autocast",
     "CG",
+    "ClipParts",
     "Clipped",
     "ConfigError",
     "Damped",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from mlo.errors import MLOError
+from mlo.errors import DivergenceError, MLOError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.adjoint import unconverged
 from mlo.hypergradient.rest import restless
@@ -32,6 +33,8 @@ class Tally:
             did not reach its tolerance.
         unconverged: For each problem, the linear solve with the largest residual among those that did not converge.
         doubts: Flags on the device, and what to raise if one turns out to be true; looked at together, at the end.
+        overflows: Flags on the device that are true where a gradient, or a product, of a loss was not finite though all
+            was before; with the name of its problem and the scale. Looked at only to explain an error.
     """
 
     gradients: int = 0
@@ -40,6 +43,24 @@ class Tally:
     unconverged: dict[str, LinearSolution] = field(default_factory=dict)
     doubts: list[tuple[Tensor, Callable[[], MLOError]]] = field(default_factory=list)
     restless: dict[str, float] = field(default_factory=dict)
+    overflows: list[tuple[Tensor, str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Where the body meets a number that is not finite, tell whether it came out of a scaled gradient.
+
+        Raises:
+            DivergenceError: With the problem and the scale, in place of the one of the body.
+        """
+        try:
+            yield
+        except DivergenceError as error:
+            for lost, name, scale in self.overflows:
+                if bool(lost):
+                    what = f"the gradient of problem {name!r} is not finite at the scale {scale:g}, though its loss is"
+                    cure = f"give it a smaller scale, such as {scale / 16:g}, or bfloat16, or precision=None"
+                    raise DivergenceError(f"{what}: {cure}") from error
+            raise
 
     def confide(self, look: Look) -> None:
         """Let `look` raise the error of the first doubt that is justified."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from mlo.checks import check_count
+from mlo.clip_parts import ClipParts, checked_clip
 from mlo.context import Context, Tally
 from mlo.errors import GraphError, MLOError, UnconvergedWarning
 from mlo.gradient import checked_graph, recording, same, watched_gradient
@@ -40,6 +41,8 @@ class Report:
         steps: How many updates the solve of each problem made; fewer than declared if its tolerance stopped it.
         gradients: Gradients of one problem's loss that the step took; a finite difference takes two.
         products: Second-order products that it took by double backward.
+        parts: With `clip`, the norms of the direct and of the response part of the hypergradient, before they are
+            clipped; None without, and in a frozen step. `norms` has that of what is left.
     """
 
     step: int
@@ -49,6 +52,7 @@ class Report:
     steps: dict[str, int]
     gradients: int
     products: int
+    parts: tuple[float, float] | None = None
 
 
 class Engine(Resumable):
@@ -73,8 +77,10 @@ class Engine(Resumable):
         partial: As for `mlo.hypergradient`.
         parallel: The ranks of torch.distributed that share the work: `mlo.Parallel(...)`, or `mlo.Alone()` for none.
             None for all that there are, each with a share of the batches. All start from the values of the first rank.
+        clip: Limits on the two parts of the hypergradient, `mlo.ClipParts(...)`; None for none.
 
     Raises:
+        ConfigError: If `clip` is something else.
         GraphError: If the outermost problem cannot be trained.
     """
 
@@ -85,10 +91,11 @@ class Engine(Resumable):
         look_ahead: bool = False,
         partial: bool = False,
         parallel: AbstractRanks | None = None,
+        clip: ClipParts | None = None,
     ) -> None:
         """Copy the initial values of all problems."""
         self.graph, self.look_ahead, self.partial = checked_graph("Engine", graph), look_ahead, partial
-        self.step_count, self.parallel = 0, present_ranks(parallel)
+        self.step_count, self.parallel, self.clip = 0, present_ranks(parallel), checked_clip(clip)
         self._top = _trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
         with recording(), self.parallel.guarded(lambda: ["Engine", f"{look_ahead=} {partial=}", *outline(graph)]):
@@ -135,7 +142,8 @@ class Engine(Resumable):
         """
         tally, look = Tally(), Look()
         try:
-            with self.parallel.guarded(lambda: [f"Engine.step {self.step_count} {frozen=}"]), recording(), look.first():
+            announced = self.parallel.guarded(lambda: [f"Engine.step {self.step_count} {frozen=}"])
+            with announced, recording(), tally.explaining(), look.first():
                 return self._frozen_step(tally, look) if frozen else self._step(tally, look)
         except MLOError as error:
             error.add_note(f"in outer step {self.step_count + 1} of the engine")
@@ -153,22 +161,26 @@ class Engine(Resumable):
         context, traces = settle(self._context(tally), self.graph.solved_before(self._top.name), look)
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = watched_gradient(context, self._top.name, solved, look)
+        sizes: list[Tensor] = []
+        if self.clip is not None:
+            gradient, sizes = self.clip.apply(solved.direct, solved.response, gradient)
         top = self._moved(context, gradient)
         traces |= self._retrained(context, top[0], look) if self.look_ahead else solved.traces
         seen = {self._top.name: (solved.seen.loss, norm(gradient))} | _seen(traces)
-        losses, norms = _fetched(seen, tally, look)
+        losses, norms, parts = _fetched(seen, tally, look, sizes)
         self._warn(tally)
         self._params[self._top.name], self._states[self._top.name] = top
         self._buffers[self._top.name] = solved.seen.buffers
         self._commit(traces)
         self._adjoints |= {name: solution.value for name, solution in solved.solutions.items()}
-        return self._report(losses, norms, traces, solved.solutions, tally)
+        report = self._report(losses, norms, traces, solved.solutions, tally)
+        return replace(report, parts=(parts[0], parts[1])) if parts else report
 
     def _frozen_step(self, tally: Tally, look: Look) -> Report:
         context = self._context(tally, but=self._top.name)
         below = (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name))
         _, traces = settle(context, below, look)
-        losses, norms = _fetched(_seen(traces), tally, look)
+        losses, norms, _ = _fetched(_seen(traces), tally, look)
         self._warn(tally)
         self._commit(traces)
         return self._report(losses, norms, traces, {}, tally)
@@ -226,19 +238,20 @@ def _seen(traces: Mapping[str, Trace]) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _fetched(
-    seen: Mapping[str, tuple[Tensor, Tensor]], tally: Tally, look: Look
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return losses and norms by problem; the only place where a step without solvers waits for the device.
+    seen: Mapping[str, tuple[Tensor, Tensor]], tally: Tally, look: Look, more: Sequence[Tensor] = ()
+) -> tuple[dict[str, float], dict[str, float], list[float]]:
+    """Return losses and norms by problem, and more; the only place where a step without solvers waits for the device.
 
     Raises:
         DivergenceError: If a loss, an answer or the hypergradient is not finite.
     """
     tally.confide(look)
-    for pair in seen.values():
-        for value in pair:
-            look.number(value)
+    for value in (*(value for pair in seen.values() for value in pair), *more):
+        look.number(value)
     numbers = look.take()
-    return dict(zip(seen, numbers[::2], strict=True)), dict(zip(seen, numbers[1::2], strict=True))
+    pairs = numbers[: 2 * len(seen)]
+    losses, norms = (dict(zip(seen, pairs[place::2], strict=True)) for place in (0, 1))
+    return losses, norms, numbers[len(pairs) :]
 
 
 def _levels_to_the_caller() -> int:

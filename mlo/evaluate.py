@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlo.autocast import Autocast, lowered, present_precision
 from mlo.autodiff import cut, named_vjp
 from mlo.context import Context
 from mlo.errors import LossError, MLOError
@@ -19,6 +20,7 @@ from mlo.parallel.present import evaluating
 from mlo.pieces import Piece, pieces
 from mlo.reads import check_reads, check_second_derivatives, is_checked
 from mlo.rng import drawn_seed, seeded
+from mlo.scaling import Scaling
 from mlo.vector import Params, Values, add, clone, detach, tensors, zeros_like
 from mlo.view import View
 
@@ -62,17 +64,19 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
     """Differentiate one loss with respect to what it sees directly: piece by piece, on all ranks that share it."""
     problem, buffers = context.graph[name], Writable(context.buffers[name])
     share = _Share.of(context, name, differentiable=differentiable)
+    precision = present_precision(problem.precision)
+    scaling = _scaling(context, name, precision, differentiable=differentiable)
     losses, parts = list[Tensor](), dict[str, Params]()
     used: set[str] | None = None if is_checked(problem) else set()
     with torch.enable_grad():
         present: Values = {other: context.values[other] for other in (name, *problem.dependencies)}
         if differentiable:
-            present = {other: share.forked(params) for other, params in present.items()}
+            present = {other: scaling.entered(share.forked(params)) for other, params in present.items()}
         leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
         present = {**present, **leaves}
         for index, piece in enumerate(share.pieces):
             with share.drawing(index):
-                loss = _loss(context, name, present, buffers, piece, used)
+                loss = _loss(context, name, present, buffers, piece, used, precision, differentiable=differentiable)
             if used is not None:
                 whole = index == len(share.pieces) - 1 and not share.divided
                 check_reads(context.graph, problem, used if whole else problem.reads, loss, present)
@@ -81,11 +85,12 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
             loss = loss if piece.factor == 1.0 else loss * piece.factor
             if stationary and index == 0 and share.first:
                 loss = _with_penalty(context, name, loss, present)
-            found = named_vjp([loss], leaves, [torch.ones_like(loss)], differentiable=differentiable)
+            found = named_vjp([loss], leaves, [scaling.cotangent(loss)], differentiable=differentiable)
             parts = found if not parts else parts | {o: add(parts.get(o), part) for o, part in found.items()}
             losses.append(loss.detach())
+        total = losses[0] if len(losses) == 1 else _added(losses, present[name])
+        parts = scaling.left(total, parts)
     context.tally.gradients += 1
-    total = losses[0] if len(losses) == 1 else _added(losses, present[name])
     return share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
 
 
@@ -93,6 +98,15 @@ def _added(losses: Sequence[Tensor], at: Params) -> Tensor:
     """Return the sum of losses; of none, zero."""
     zero = torch.zeros((), dtype=torch.float64, device=Flat.of(at).vectors[0].device)
     return torch.stack(list(losses)).sum() if losses else zero
+
+
+def _scaling(context: Context, name: str, precision: Autocast | None, *, differentiable: bool) -> Scaling:
+    factor = 1.0 if precision is None else precision.factor
+
+    def doubt(lost: Tensor) -> None:
+        context.tally.overflows.append((lost, name, factor))
+
+    return Scaling(factor, doubt, differentiable=differentiable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +196,25 @@ def call_loss(context: Context, name: str, present: Values, buffers: Writable) -
     """Return the whole loss of problem `name` on this rank's batch, after the checks that belong to its first call."""
     problem = context.graph[name]
     used: set[str] | None = None if is_checked(problem) else set()
-    loss = _loss(context, name, present, buffers, Piece(problem.loss, context.batches.get(name)), used)
+    piece = Piece(problem.loss, context.batches.get(name))
+    loss = _loss(
+        context, name, present, buffers, piece, used, present_precision(problem.precision), differentiable=True
+    )
     if used is not None:
         check_reads(context.graph, problem, used, loss, present)
     return loss
 
 
 def _loss(
-    context: Context, name: str, present: Values, buffers: Writable, piece: Piece, used: set[str] | None
+    context: Context,
+    name: str,
+    present: Values,
+    buffers: Writable,
+    piece: Piece,
+    used: set[str] | None,
+    precision: Autocast | None,
+    *,
+    differentiable: bool,
 ) -> Tensor:
     """Show a piece of a loss what it may see, and check what it returns."""
     graph, problem = context.graph, context.graph[name]
@@ -198,9 +223,10 @@ def _loss(
         # Reading a module must not change its buffers: they belong to the problem that trains it.
         own = buffers if other == name else Writable(context.buffers[other])
         shown[other] = graph[other].kind.present(present[other], own.pieces)
-    versions = _versions(present)
+    versions, device = _versions(present), tensors(present[name])[0].device.type
+    cast = lowered(precision, device, differentiable=differentiable)
     try:
-        with evaluating(context.ranks, piece.factor):
+        with evaluating(context.ranks, piece.factor), cast:
             loss = piece.loss(View(name, shown, used=used), piece.batch)
     except MLOError:  # such as that of another rank, in a layer that waits for it
         raise
@@ -212,7 +238,7 @@ def _loss(
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"the loss of problem {name!r} must return a scalar tensor, got {got}: reduce it, e.g. .mean()")
-    return loss
+    return loss if precision is None or loss.dtype != precision.dtype else loss.float()
 
 
 def _check_unchanged(name: str, present: Values, versions: Mapping[str, int]) -> None:

@@ -22,7 +22,8 @@ from mlo.outline import outline
 from mlo.parallel import AbstractRanks, Alone, present_ranks
 from mlo.problem import Problem
 from mlo.rng import preserved
-from mlo.solve import Solved, settle, total_gradient
+from mlo.solve import settle, total_gradient
+from mlo.solved import Solved
 from mlo.supply import Drawn, share
 from mlo.vector import Params, finite, not_finite, zeros_like
 
@@ -70,8 +71,9 @@ def hypergradient(
     ranks = present_ranks(parallel)
     with ranks.guarded(lambda: ["hypergradient", f"{of=} {partial=}", *outline(graph)]), preserved(), recording():
         context = replace(prepared(graph, of, values or {}, batches or {}, ranks=ranks), partial=partial)
-        solved = total_gradient(context, of, (of,))
-        gradient = checked_gradient(context, of, solved)
+        with context.tally.explaining():
+            solved = total_gradient(context, of, (of,))
+            gradient = checked_gradient(context, of, solved)
     for message in context.tally.complaints().values():
         warnings.warn(message, UnconvergedWarning, stacklevel=2)
     return graph[of].kind.structure(gradient)
@@ -109,9 +111,10 @@ def prepared(
     ranks: AbstractRanks | None = None,
 ) -> Context:
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
-    look = Look()
-    context, _ = settle(make_context(graph, values, batches, ranks=ranks), graph.solved_before(of), look)
-    look.take()
+    look, context = Look(), make_context(graph, values, batches, ranks=ranks)
+    with context.tally.explaining():
+        context, _ = settle(context, graph.solved_before(of), look)
+        look.take()
     return context
 
 

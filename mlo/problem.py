@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mlo.autocast import Autocast
 from mlo.errors import GraphError
 from mlo.hypergradient import AbstractResponse, Unroll
 from mlo.label import label
@@ -42,6 +43,8 @@ class Problem:
             differentiated for itself, and the results are averaged by their lengths: for a loss that is a mean over
             its batch, the gradient of the whole batch, in the memory of a chunk. BatchNorm normalizes each chunk for
             itself. An exact second-order product keeps the graphs of all chunks.
+        precision: In what precision the loss is evaluated and differentiated, `mlo.Autocast(torch.bfloat16)`; None for
+            that of its tensors. What is seen of it (values, gradients, products) is of the variable's type.
 
     Raises:
         GraphError: If an argument is not of its kind.
@@ -58,6 +61,7 @@ class Problem:
     response: AbstractResponse = field(default_factory=Unroll)
     batches: Iterable[Any] | None = None
     accumulate: int = 1
+    precision: Autocast | None = None
 
     def __post_init__(self) -> None:
         """Check each argument on its own; the graph checks how problems fit together."""
@@ -77,6 +81,9 @@ class Problem:
             raise GraphError(f"{where}: tolerance must be a number >= 0, got {self.tolerance!r}")
         if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
             raise GraphError(f"{where}: accumulate must be a whole number >= 1, got {self.accumulate!r}")
+        if self.precision is not None and not isinstance(self.precision, Autocast):
+            hint = "an instance such as mlo.Autocast(torch.bfloat16), or None"
+            raise GraphError(f"{where}: precision must be {hint}, got {self.precision!r}")
         if not isinstance(self.response, AbstractResponse):
             hint = "an instance such as mlo.Unroll() or mlo.Implicit(mlo.CG())"
             raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
 from mlo.rng import RandomState, replayed
+from mlo.solved import Solved
 from mlo.update import State
 from mlo.vector import Params, Values, add, norm
 
@@ -170,19 +171,6 @@ class ProblemNode(Node):
         return nested[self.name]
 
 
-@dataclass(frozen=True)
-class Solved:
-    """A total gradient, with the solves that it took: traces in solving order, and linear solves by problem.
-
-    Where derivatives are partial, `random` is what the problem's own loss drew from.
-    """
-
-    seen: Evaluation
-    traces: dict[str, Trace]
-    solutions: dict[str, LinearSolution]
-    random: RandomState | None
-
-
 def solve(
     context: Context, name: str, *, differentiable: bool = False, ahead: Linearization | None = None
 ) -> tuple[ProblemNode, Trace]:
@@ -238,6 +226,7 @@ def total_gradient(
     random = RandomState.capture() if context.partial else None
     seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
+    direct = table.pop(name, None)
     for node, trace in reversed(nodes):
         ledger.settle(table, node.name, trace.answer)
         cotangent = table.pop(node.name, None)
@@ -252,7 +241,11 @@ def total_gradient(
             solutions[node.name] = back.solution
     for other in wrt:
         ledger.settle(table, other, context.values[other])
-    return Solved(replace(seen, parts=table), {node.name: trace for node, trace in nodes}, solutions, random)
+    response = table.get(name)
+    if direct is not None:
+        table[name] = add(response, direct)
+    traces = {node.name: trace for node, trace in nodes}
+    return Solved(replace(seen, parts=table), traces, solutions, random, direct, response)
 
 
 def _ahead(context: Context, names: Sequence[str], *, products: bool) -> tuple[dict[str, Ahead], Ledger]:

@@ -6,25 +6,24 @@ reads trained weights; they differ in which weights are trained, and in what hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 import mlo
-from applications.nas.data import AbstractBatches
-from applications.nas.methods import AbstractMethod, Progress, Rule, Stage
+from applications.nas.learner import Call, Learner, caller
+from applications.nas.methods import Progress, Rule, Stage
 from applications.nas.optimizers import adam, cosine, sgd
 from applications.nas.settings import Formulation, GradientSettings, Interleaving, MultiTask, SearchSettings
 from applications.nas.space.mixed import total
+from applications.nas.together import Together
 
 ARCHITECTURE = "architecture"
 """Name of the outermost problem."""
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Stream = AbstractBatches | Sequence[tuple[Tensor, Tensor]]
+Relax = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 class Clock:
@@ -37,27 +36,6 @@ class Clock:
     def __init__(self, stage: int, epochs: int) -> None:
         """Begin at the first epoch of a stage."""
         self.now = Progress(stage, 0, epochs)
-
-
-@dataclass(frozen=True, eq=False)
-class Learner:
-    """A task as a search sees it.
-
-    Attributes:
-        name: The task's name; also the name of the problem that trains the weights.
-        network: A supernet; its `encoder.` parameters can be tied across learners.
-        train: Batches that the weights are trained on; like `valid` anything with a length that can be read again.
-        valid: Batches that the architecture is trained on.
-        loss: (prediction, target) -> scalar.
-        weight: Of its validation loss.
-    """
-
-    name: str
-    network: nn.Module
-    train: Stream
-    valid: Stream
-    loss: Loss = cross_entropy
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +64,26 @@ class ValidationLoss:
             for one, share, (x, y) in zip(self.learners, self.shares, batches, strict=True)
         ]
         return total(losses)
+
+    def terms(self, relax: Relax, call: Call) -> mlo.Sum:
+        """Return the same as a sum of losses that are differentiated one by one, each with mixing weights of its own.
+
+        Args:
+            relax: Returns the mixing weights at architecture variables.
+            call: Returns the output of a network on a batch at mixing weights.
+        """
+        return mlo.Sum(
+            [self._term(one, share, relax, call) for one, share in zip(self.learners, self.shares, strict=True)]
+        )
+
+    def _term(self, learner: Learner, share: float, relax: Relax, call: Call) -> Callable[[mlo.View, Any], Tensor]:
+        name, loss = self.answers[learner.name], learner.loss
+
+        def term(view: mlo.View, batch: tuple[Tensor, Tensor]) -> Tensor:
+            x, y = batch
+            return share * loss(call(view[name], x, relax(view[ARCHITECTURE])), y)
+
+        return term
 
 
 def validation_of(learners: Sequence[Learner], form: Formulation) -> ValidationLoss:
@@ -131,7 +129,8 @@ def build_graph(
     clock, method = clock or Clock(0, epochs), settings.method
     rate = cosine(settings.weights, epochs, len(learners[0].train))
     update, response = sgd(settings.weights, rate), _response(settings.rule, settings.gradient)
-    lower = [_weights(learner, update, response, method, clock) for learner in learners]
+    call = caller(compiled=settings.supernet.compile)
+    lower = [_weights(learner, update, response, settings, clock, call) for learner in learners]
     form = settings.formulation
     if isinstance(form, Interleaving):
         proximal = mlo.Proximal(
@@ -143,11 +142,12 @@ def build_graph(
     validation = validation_of(learners, form)
     top = mlo.Problem(
         ARCHITECTURE,
-        lambda view, batch: validation(view, method.relax(view[ARCHITECTURE], clock.now), batch),
+        validation.terms(lambda table: method.relax(table, clock.now), call),
         dict(variables),
         reads=list(validation.answers.values()),
         update=adam(settings.architecture),
-        batches=_Together([learner.valid for learner in learners]),
+        batches=Together([learner.valid for learner in learners]),
+        accumulate=settings.accumulate,  # in float32: its gradient is a small sum of large numbers
     )
     return mlo.ProblemGraph([top, *lower])
 
@@ -185,12 +185,14 @@ def _response(rule: Rule, gradient: GradientSettings) -> Any:
     return mlo.Unroll(product=mlo.Exact() if rule == "exact" else mlo.FiniteDifference(gradient.epsilon))
 
 
-def _weights(learner: Learner, update: Any, response: Any, method: AbstractMethod, clock: Clock) -> mlo.Problem:
-    name, loss = learner.name, learner.loss
+def _weights(
+    learner: Learner, update: Any, response: Any, settings: SearchSettings, clock: Clock, call: Call
+) -> mlo.Problem:
+    name, loss, method = learner.name, learner.loss, settings.method
 
     def train_loss(view: mlo.View, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return loss(view[name](x, method.relax_for_weights(view[ARCHITECTURE], clock.now)), y)
+        return loss(call(view[name], x, method.relax_for_weights(view[ARCHITECTURE], clock.now)), y)
 
     return mlo.Problem(
         name,
@@ -200,6 +202,8 @@ def _weights(learner: Learner, update: Any, response: Any, method: AbstractMetho
         update=update,
         response=response,
         batches=learner.train,
+        accumulate=settings.accumulate,
+        precision=settings.autocast,
     )
 
 
@@ -218,30 +222,3 @@ def _answers(form: Formulation, learners: Sequence[Learner]) -> dict[str, str]:
     """Return, for each learner, the name of the problem whose answer the architecture reads: that of the last round."""
     last = f"@{form.rounds}" if isinstance(form, Interleaving) else ""
     return {learner.name: learner.name + last for learner in learners}
-
-
-class _Together:
-    """Batches of several tasks, one of each at a time; a task that ends first begins anew, and the longest decides."""
-
-    def __init__(self, parts: Sequence[Stream]) -> None:
-        self._parts = parts
-
-    def state_dict(self) -> list[dict[str, Tensor] | None]:
-        """Return the places of the parts that have one; a list has not."""
-        return [part.state_dict() if isinstance(part, AbstractBatches) else None for part in self._parts]
-
-    def load_state_dict(self, state: list[dict[str, Tensor] | None]) -> None:
-        """Go back to places that `state_dict` gave."""
-        for part, place in zip(self._parts, state, strict=True):
-            if isinstance(part, AbstractBatches) and place is not None:
-                part.load_state_dict(place)
-
-    def __iter__(self) -> Iterator[tuple[tuple[Tensor, Tensor], ...]]:
-        streams = [_endless(part) for part in self._parts]
-        for _ in range(max(len(part) for part in self._parts)):
-            yield tuple(next(stream) for stream in streams)
-
-
-def _endless(batches: Stream) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from batches

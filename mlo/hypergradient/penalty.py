@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from mlo.autocast import full_precision
 from mlo.checks import check_count, check_positive, check_tol
 from mlo.errors import DivergenceError, GraphError
 from mlo.hypergradient.adjoint import check_converged, spoilt_cotangent
@@ -36,11 +37,11 @@ class Penalty(AbstractResponse):
         c . dx*/dz = weight * (d_z F(x_{+1}, z) - d_z F(x*, z))            + O(weight^-1)    with two_sided=False
 
     Both solves go on from the answer, by the problem's own update (one that settles: with a constant step size, Adam
-    jitters around its goal at the scale of the push); x* too is solved for again with two_sided=False, as what it lacks
-    of rest would be multiplied by the weight. In an engine they start where those of the outer step before ended,
-    relative to the answer (`warm_start`), so that few steps suffice. The adjoint of `Implicit` is
-    weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with |G(x_s, z) + s c / weight| in units of
-    |c| / weight as its residual.
+    jitters around its goal at the scale of the push), in the precision of the variable whatever `Problem.precision`
+    says; x* too is solved for again with two_sided=False, as what it lacks of rest would be multiplied by the weight.
+    In an engine they start where those of the outer step before ended, relative to the answer (`warm_start`), so that
+    few steps suffice. The adjoint of `Implicit` is weight / 2 * (x_{-1} - x_{+1}): it is reported as the solution, with
+    |G(x_s, z) + s c / weight| in units of |c| / weight as its residual.
 
     This is F2SA with the upper loss linearized at the answer, which is what makes it a response rule: it fits any
     problem of any graph. F2SA's own form, which adds the upper loss itself to the lower one, differs by O(1 / weight),
@@ -102,14 +103,15 @@ class Penalty(AbstractResponse):
         adjoint = node.adjoint if self.warm_start else None
         start = scaled(0.0, cotangent) if adjoint is None else unravel(adjoint, cotangent)
         low, high = (-1.0 if self.two_sided else 0.0), 1.0
-        up, down = (self._pushed(node, trace, cotangent, sign, start) for sign in (high, low))
+        with full_precision():
+            up, down = (self._pushed(node, trace, cotangent, sign, start) for sign in (high, low))
+            plus, minus = (self._inputs(node, trace, side.point, wanted) for side in (up, down))
         scale = self.weight / (high - low)
         gap = axpy(-1.0, up.point.params, down.point.params)
         residual, steps = max(up.residual, down.residual), up.steps + down.steps
         converged = up.converged and down.converged
         solution = LinearSolution(ravel(scaled(scale, gap)), residual, steps, converged, math.nan)
         check_converged(node, solution, strict=self.strict)
-        plus, minus = (self._inputs(node, trace, side.point, wanted) for side in (up, down))
         return Pullback(gaps(plus, minus, trace.record.others, scale), solution)
 
     def _inputs(self, node: Node, trace: Trace, point: Point, wanted: Sequence[str]) -> dict[str, Params]:

@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mlo.autocast import full_precision
 from mlo.autodiff import cut, named_vjp
 from mlo.checks import check_positive
 from mlo.errors import ConfigError
@@ -177,7 +178,7 @@ class _DifferenceLinearization(Linearization):
 
     def _gradients(self, direction: Params, shift: Tensor, wanted: Sequence[str]) -> dict[str, Params]:
         at = replace(self.point, params=axpy(shift, direction, self.point.params))
-        with replayed(self.random):
+        with full_precision(), replayed(self.random):
             return self.node.gradient(at, self.others, wanted, stationary=self.stationary).parts
 
 
@@ -193,7 +194,8 @@ def _lost(name: str, epsilon: float, eps: float, norm: Tensor) -> ConfigError:
 class FiniteDifference(AbstractProduct):
     """P(v) ~ (grad F(x + h v) - grad F(x - h v)) / 2h with h = epsilon / |v|: two gradients, no graph kept.
 
-    Both sides see the same random numbers (dropout masks) and the same buffers. Nothing is perturbed in place. Both
+    Both sides see the same random numbers (dropout masks) and the same buffers, and are evaluated in the precision of
+    the variables, whatever `Problem.precision` says. Nothing is perturbed in place. Both
     sides solve the answers inside anew, so that an implicit one needs enough steps to be stationary there too, and a
     first-order one that is solved (steps > 0) moves, which `Exact` does not see. Below a problem that takes `Exact`
     products the differences are not used: an exact product differentiates all that is inside exactly.

@@ -11,7 +11,7 @@ from torch import Tensor, autograd
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from applications.nas.formulations import Learner
+from applications.nas.learner import Learner
 from applications.nas.methods import Rule
 from applications.nas.settings import Formulation, Interleaving
 from applications.nas.watch import first_batch
@@ -133,22 +133,24 @@ def footprint(learner: Learner, tables: Mapping[str, Tensor], rule: Rule, *, hes
     )
 
 
-def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule) -> Memory:
-    """Add up what is alive at once at the peak of a step.
+def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule, *, chunks: int = 1) -> Memory:
+    """Add up what is alive at once at the peak of a step, in float32.
 
-    A gradient of a stage is taken and let go before the next one, but the validation losses of all tasks are one sum,
-    so that their graphs live together; and exact second-order products keep the graph of every stage until then.
+    A gradient of a stage, or of a task's validation loss, is taken and let go before the next one; but exact
+    second-order products keep the graph of every stage until then.
 
     Args:
         tasks: What each takes.
         formulation: How many sets of weights each task has.
         rule: How the architecture's gradient is taken.
+        chunks: Into how many parts each batch is cut; each is differentiated by itself.
     """
     rounds = formulation.rounds if isinstance(formulation, Interleaving) else 1
     sets, count = rounds * len(tasks), len(tasks)
-    passes = _count(count, "validation pass", "es")
-    train = (max(task.train for task in tasks), "1 training pass")
-    valid = (sum(task.valid for task in tasks), passes)
+    part = "" if chunks == 1 else f" of 1/{chunks} of a batch"
+    passes = f"1 validation pass{part}"
+    train = (max(task.train for task in tasks) // chunks, f"1 training pass{part}")
+    valid = (max(task.valid for task in tasks) // chunks, passes)
     hessian = (sum(task.curved for task in tasks), f"{_count(count, 'differentiable gradient')}, for the Hessian")
     if rule == "exact":
         kept = rounds * sum(task.twice for task in tasks)
@@ -165,5 +167,5 @@ def size(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _count(count: int, what: str, plural: str = "s") -> str:
-    return f"{count} {what}{plural if count > 1 else ''}"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"

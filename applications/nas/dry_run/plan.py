@@ -139,7 +139,7 @@ def _plan_stage(settings: SearchSettings, prepared: Prepared, steps: int) -> Sta
         moving=gradients_per_step(form, rule, count),
         gradients=stage_gradients(settings, stage, count, steps),
         tasks=prints,
-        memory=estimate(list(prints.values()), form, rule),
+        memory=estimate(list(prints.values()), form, rule, chunks=settings.accumulate),
     )
 
 

@@ -26,6 +26,8 @@ _ANY = {
     "supernet.nodes": SPACE,
     "supernet.primitives": SPACE,
     "supernet.form": OURS,
+    "supernet.compile": OURS,
+    "precision": OURS,
     "batches": OURS,
     "accumulate": OURS,
     "sync_batch_norm": OURS + "; off",

@@ -13,12 +13,12 @@ from applications.nas.data import AbstractBatches, Task
 from applications.nas.formulations import (
     ARCHITECTURE,
     Clock,
-    Learner,
     build_graph,
     gradients_per_step,
     looks_ahead,
 )
 from applications.nas.launch import Ranks
+from applications.nas.learner import Learner
 from applications.nas.methods import Progress, Stage
 from applications.nas.networks.batched import BatchedSupernet, in_form
 from applications.nas.networks.supernet import Supernet

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Union
 
+import torch
 import tyro
 
 from applications.nas.methods import AbstractMethod, Darts, Rule, Stage, known_methods
@@ -17,6 +18,7 @@ from applications.nas.settings.parallel import ParallelSettings
 from applications.nas.settings.watch import WatchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
+from mlo import Autocast
 
 
 def method_choice() -> Any:
@@ -46,6 +48,8 @@ class SupernetSettings:
     form: Literal["auto", "plain", "batched"] = "auto"
     """How it is computed: operation by operation (plain), or equal operations of several edges as one (batched). Both
     are the same up to rounding; batched is faster and takes less memory. auto: batched wherever it can be."""
+    compile: bool = False
+    """Run it by torch.compile, where gradient.rule is not exact: compiling takes minutes, and did not pay on a CPU."""
 
     @property
     def space(self) -> CellSpace:
@@ -87,6 +91,11 @@ class SearchSettings:
     """Images in a batch, of training and of validation; of all ranks together."""
     batches: tuple[int, ...] = ()
     """The same for each task, in their order; left out: `batch` for all."""
+    accumulate: int = 1
+    """Into how many parts each batch is cut: the gradient of the whole, up to BatchNorm, which normalizes each part by
+    itself, in the memory of a part (not with gradient.rule exact)."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of training losses and their gradients; weights, updates, finite differences and validation stay in float32."""
     seed: int = 0
     """Of splits, initial values and batch order."""
     device: Device = "auto"
@@ -99,6 +108,11 @@ class SearchSettings:
         check("search", self, min(self.batches, default=2) >= 2, "batches must be at least 2, for BatchNorm")
         whole = not (self.parallel.sync_batch_norm and self.supernet.form == "batched")
         check("search", self, whole, "sync_batch_norm takes the plain supernet: leave supernet.form at auto")
+        smallest = min((self.batch, *self.batches)) // 2
+        fits = 1 <= self.accumulate <= max(1, smallest)
+        check("search", self, fits, "accumulate must be at least 1, and leave 2 images for BatchNorm")
+        cure = "compile must be off where gradient.rule is exact (torch has no second derivatives of compiled code)"
+        check("supernet", self.supernet, not (self.supernet.compile and self.rule == "exact"), cure)
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
         self.stages()  # raises if the method cannot search so
 
@@ -111,6 +125,12 @@ class SearchSettings:
     def rule(self) -> Rule:
         """How the architecture's gradient is taken, with "published" resolved."""
         return self.method.published if self.gradient.rule == "published" else self.gradient.rule
+
+    @property
+    def autocast(self) -> Autocast | None:
+        """The precision of training losses, as a problem is given it."""
+        kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        return Autocast(kinds[self.precision]) if self.precision in kinds else None
 
     def resolved(self) -> SearchSettings:
         """Return the same settings with nothing left to the method."""

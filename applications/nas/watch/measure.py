@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 import mlo
-from applications.nas.formulations import ARCHITECTURE, Learner, Stream, ValidationLoss, validation_of
+from applications.nas.formulations import ARCHITECTURE, ValidationLoss, validation_of
+from applications.nas.learner import Learner
 from applications.nas.methods import Progress
 from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.genotype import Genotype
+from applications.nas.together import Stream
 from applications.nas.watch.eigenvalue import largest_eigenvalue
 
 log = logging.getLogger("mlo.nas")

@@ -68,9 +68,14 @@ class _Normed(torch.autograd.Function):
         x, weight, scale, mean, inverse = ctx.saved_tensors
         needs_x, needs_weight, needs_scale, *_ = ctx.needs_input_grad
         mask = [True, needs_scale, False]
+        grad, mapped = grads[0], _mapped(x, weight)
+        if torch.is_grad_enabled() and x.dtype == torch.float16:
+            # Torch differentiates the next line by a formula that multiplies by the number of pixels in a batch.
+            grad, mapped = grad.float(), mapped.float()
         inner, to_scale, _ = _aten.native_batch_norm_backward(
-            grads[0], _mapped(x, weight), scale, None, None, mean, inverse, True, EPSILON, mask
+            grad, mapped, scale, None, None, mean, inverse, True, EPSILON, mask
         )
+        inner = inner.to(x.dtype)
         zero, one, groups = (0, 0), (1, 1), x.shape[1] // weight.shape[1]
         to_x, to_weight, _ = _aten.convolution_backward(
             inner, x, weight, None, one, zero, one, False, zero, groups, [needs_x, needs_weight, False]
