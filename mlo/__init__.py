@@ -11,7 +11,7 @@ from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import restore, save
 from mlo.clip_parts import ClipParts
-from mlo.engine import Engine, Report
+from mlo.engine import Engine
 from mlo.errors import (
     ConfigError,
     DataError,
@@ -47,6 +47,7 @@ from mlo.parallel import Alone, Parallel
 from mlo.pieces import Sum
 from mlo.problem import Problem
 from mlo.proximal import Proximal
+from mlo.report import Report
 from mlo.update import Clipped, Learned, clip_norm
 from mlo.version import __version__
 from mlo.view import View

@@ -8,14 +8,15 @@ recursion; on the way back each takes the products of its own stages, and the su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mlo.flat import Flat
-from mlo.hypergradient.base import Evaluation, Linearization, Node
+from mlo.hypergradient import FirstOrder, Record, Unroll
+from mlo.hypergradient.base import AbstractResponse, Evaluation, Linearization, Node
 from mlo.hypergradient.run import own_gradient
 from mlo.hypergradient.second_order import AbstractProduct
 from mlo.parallel import AbstractRanks
@@ -80,19 +81,29 @@ class Ahead(Linearization):
         return {}
 
 
-Pair = tuple[Node, AbstractProduct | None]
-"""A problem, and how its second-order products will be taken; None if there will be none."""
-
-
-def taken_ahead(pairs: Sequence[Pair], ranks: AbstractRanks, ledger: Ledger) -> dict[str, Ahead]:
-    """Take the gradients of problems that are solved by one step each, members in turn, and tell each other.
+def taken_ahead(
+    nodes: Sequence[tuple[Node, AbstractResponse]], answered: Collection[str], ledger: Ledger, *, products: bool
+) -> dict[str, Ahead]:
+    """Take the gradients ahead of those that are solved by one step and read no answer, members in turn.
 
     Args:
-        pairs: Problems whose gradients do not depend on each other's answers.
-        ranks: The members.
-        ledger: Where products will go.
+        nodes: Problems without others inside, with their rules.
+        answered: Names of all problems that are solved in the same sweep.
+        ledger: Where second-order products will go.
+        products: Whether there may be any.
     """
-    seed = drawn_seed()
+    chosen = []
+    for node, response in nodes:
+        recorded = not isinstance(response, Unroll) or isinstance(response.memory, Record)
+        known = not products or isinstance(response, FirstOrder | Unroll)
+        once = node.steps == 1 and not node.tolerance
+        if once and recorded and known and not set(node.loss_reads).intersection(answered):
+            chosen.append((node, response.product if products and isinstance(response, Unroll) else None))
+    return _shared(chosen, ledger) if len(chosen) > 1 else {}
+
+
+def _shared(pairs: Sequence[tuple[Node, AbstractProduct | None]], ledger: Ledger) -> dict[str, Ahead]:
+    seed, ranks = drawn_seed(), ledger.ranks
     found: list[Ahead] = []
     for place, (node, product) in enumerate(pairs):
         if place % ranks.members == ranks.member:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mlo.errors import DivergenceError, MLOError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.adjoint import unconverged
+from mlo.hypergradient.base import Trace
 from mlo.hypergradient.rest import restless
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
@@ -61,6 +62,16 @@ class Tally:
                     cure = f"give it a smaller scale, such as {scale / 16:g}, or bfloat16, or precision=None"
                     raise DivergenceError(f"{what}: {cure}") from error
             raise
+
+    def note(self, name: str, solution: LinearSolution) -> None:
+        """Keep the worst linear solve of a problem."""
+        worst = self.unconverged.get(name)
+        if worst is None or solution.residual > worst.residual:
+            self.unconverged[name] = solution
+
+    def note_restless(self, name: str, slope: float) -> None:
+        """Keep the largest slope of a problem."""
+        self.restless[name] = max(slope, self.restless.get(name, 0.0))
 
     def confide(self, look: Look) -> None:
         """Let `look` raise the error of the first doubt that is justified."""
@@ -112,3 +123,8 @@ class Context:
     def with_values(self, values: Values) -> Context:
         """Return the context in which some problems have other values."""
         return replace(self, values={**self.values, **values})
+
+    def after(self, name: str, trace: Trace) -> Context:
+        """Return the context after a problem was solved: its answer, and its buffers as the solve left them."""
+        buffers = {**self.buffers, name: trace.end.buffers}
+        return replace(self.with_values({name: trace.answer}), buffers=buffers)

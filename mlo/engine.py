@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -22,37 +22,12 @@ from mlo.look import Look
 from mlo.outline import outline
 from mlo.parallel import AbstractRanks, present_ranks
 from mlo.problem import Problem
+from mlo.report import Report, fetched, last_seen
 from mlo.snapshot import Resumable
 from mlo.solve import ProblemNode, settle, total_gradient
 from mlo.supply import Supply
 from mlo.update import detach_state
 from mlo.vector import Params, detach, norm
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one outer step did.
-
-    Attributes:
-        step: Number of the step, from 1.
-        losses: The loss of each problem: for a solved one before its last update, for the outermost before its update.
-        norms: The norm of the gradient of each problem; for the outermost, of its hypergradient.
-        solves: The linear solve of each problem with an implicit response, in this step.
-        steps: How many updates the solve of each problem made; fewer than declared if its tolerance stopped it.
-        gradients: Gradients of one problem's loss that the step took; a finite difference takes two.
-        products: Second-order products that it took by double backward.
-        parts: With `clip`, the norms of the direct and of the response part of the hypergradient, before they are
-            clipped; None without, and in a frozen step. `norms` has that of what is left.
-    """
-
-    step: int
-    losses: dict[str, float]
-    norms: dict[str, float]
-    solves: dict[str, LinearSolution]
-    steps: dict[str, int]
-    gradients: int
-    products: int
-    parts: tuple[float, float] | None = None
 
 
 class Engine(Resumable):
@@ -166,8 +141,8 @@ class Engine(Resumable):
             gradient, sizes = self.clip.apply(solved.direct, solved.response, gradient)
         top = self._moved(context, gradient)
         traces |= self._retrained(context, top[0], look) if self.look_ahead else solved.traces
-        seen = {self._top.name: (solved.seen.loss, norm(gradient))} | _seen(traces)
-        losses, norms, parts = _fetched(seen, tally, look, sizes)
+        seen = {self._top.name: (solved.seen.loss, norm(gradient))} | last_seen(traces)
+        losses, norms, parts = fetched(seen, tally, look, sizes)
         self._warn(tally)
         self._params[self._top.name], self._states[self._top.name] = top
         self._buffers[self._top.name] = solved.seen.buffers
@@ -180,7 +155,7 @@ class Engine(Resumable):
         context = self._context(tally, but=self._top.name)
         below = (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name))
         _, traces = settle(context, below, look)
-        losses, norms, _ = _fetched(_seen(traces), tally, look)
+        losses, norms, _ = fetched(last_seen(traces), tally, look)
         self._warn(tally)
         self._commit(traces)
         return self._report(losses, norms, traces, {}, tally)
@@ -230,28 +205,6 @@ class Engine(Resumable):
     ) -> Report:
         steps = {name: trace.steps for name, trace in traces.items()}
         return Report(self.step_count, losses, norms, solutions, steps, tally.gradients, tally.products)
-
-
-def _seen(traces: Mapping[str, Trace]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the last loss and gradient norm of each solve that made a step."""
-    return {n: (t.losses[-1], t.gradient_norm) for n, t in traces.items() if t.losses and t.gradient_norm is not None}
-
-
-def _fetched(
-    seen: Mapping[str, tuple[Tensor, Tensor]], tally: Tally, look: Look, more: Sequence[Tensor] = ()
-) -> tuple[dict[str, float], dict[str, float], list[float]]:
-    """Return losses and norms by problem, and more; the only place where a step without solvers waits for the device.
-
-    Raises:
-        DivergenceError: If a loss, an answer or the hypergradient is not finite.
-    """
-    tally.confide(look)
-    for value in (*(value for pair in seen.values() for value in pair), *more):
-        look.number(value)
-    numbers = look.take()
-    pairs = numbers[: 2 * len(seen)]
-    losses, norms = (dict(zip(seen, pairs[place::2], strict=True)) for place in (0, 1))
-    return losses, norms, numbers[len(pairs) :]
 
 
 def _levels_to_the_caller() -> int:

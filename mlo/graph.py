@@ -77,6 +77,22 @@ class ProblemGraph:
         """Return the problems that respond to `name`, in the order in which they are solved inside its step."""
         return self._responders[self[name].name]
 
+    def useful(self, responders: Sequence[str], wrt: Sequence[str]) -> set[str]:
+        """Return the names on which a cotangent leads to something in `wrt`, `responders` in solving order."""
+        found = set(wrt)
+        for name in responders:
+            if self[name].response.transmits and found.intersection(self.inputs(name)):
+                found.add(name)
+        return found
+
+    def nested_differences(self, name: str) -> int:
+        """Return the most finite differences that are nested in the pullbacks through one responder of a problem."""
+        nested = dict.fromkeys(self.names, 0)
+        for other in reversed(self.names):
+            inner = [self[q].response.differences(nested[q]) for q in self.inside(other)]
+            nested[other] = max(inner, default=0)
+        return nested[name]
+
     def inside(self, name: str) -> tuple[str, ...]:
         """Return, in solving order, the responders to `name` on whose answers its own objective depends."""
         return self._inside[self[name].name]

@@ -13,12 +13,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mlo.ahead import Ahead, Ledger, Pair, taken_ahead
+from mlo.ahead import Ahead, Ledger, taken_ahead
 from mlo.autodiff import cut, named_vjp
 from mlo.context import Context
 from mlo.errors import GraphError, MLOError
 from mlo.evaluate import loss_gradient
-from mlo.hypergradient import FirstOrder, Record, Unroll
 from mlo.hypergradient.base import Evaluation, Linearization, Node, Point, Trace
 from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
@@ -114,7 +113,7 @@ class ProblemNode(Node):
         context = self._at(point, others)
         solved = total_gradient(context, self.name, (self.name,), inside=self._inside)
         for name, trace in solved.traces.items():
-            context = with_answer(context, name, trace)
+            context = context.after(name, trace)
         return solved.seen, ProblemNode(context, self.name, inside=(), random=solved.random)
 
     @property
@@ -142,14 +141,11 @@ class ProblemNode(Node):
 
     def note(self, solution: LinearSolution) -> None:
         """Keep the worst linear solve of this problem."""
-        worst = self.context.tally.unconverged.get(self.name)
-        if worst is None or solution.residual > worst.residual:
-            self.context.tally.unconverged[self.name] = solution
+        self.context.tally.note(self.name, solution)
 
     def note_restless(self, slope: float) -> None:
         """Keep the largest slope of this problem."""
-        found = self.context.tally.restless
-        found[self.name] = max(slope, found.get(self.name, 0.0))
+        self.context.tally.note_restless(self.name, slope)
 
     @property
     def update_reads(self) -> tuple[str, ...]:
@@ -164,11 +160,7 @@ class ProblemNode(Node):
     @property
     def differences(self) -> int:
         """Return the most finite differences that are nested in the pullbacks through one responder."""
-        graph, nested = self.context.graph, dict.fromkeys(self.context.graph.names, 0)
-        for name in reversed(graph.names):
-            inner = [graph[q].response.differences(nested[q]) for q in graph.inside(name)]
-            nested[name] = max(inner, default=0)
-        return nested[self.name]
+        return self.context.graph.nested_differences(self.name)
 
 
 def solve(
@@ -192,7 +184,7 @@ def settle(context: Context, names: Sequence[str], look: Look) -> tuple[Context,
     for name in names:
         traces[name] = run(ProblemNode(context, name, ahead=ahead.get(name)))
         watch(name, traces[name], look)
-        context = with_answer(context, name, traces[name])
+        context = context.after(name, traces[name])
     return context, traces
 
 
@@ -221,8 +213,8 @@ def total_gradient(
     for responder in responders:
         node, trace = solve(context, responder, differentiable=differentiable, ahead=ahead.get(responder))
         nodes.append((node, trace))
-        context = with_answer(context, responder, trace)
-    useful = _useful(nodes, wrt)
+        context = context.after(responder, trace)
+    useful = context.graph.useful(responders, wrt)
     random = RandomState.capture() if context.partial else None
     seen = loss_gradient(context, name, useful, differentiable=differentiable, stationary=stationary)
     table, solutions = dict(seen.parts), {}
@@ -249,32 +241,11 @@ def total_gradient(
 
 
 def _ahead(context: Context, names: Sequence[str], *, products: bool) -> tuple[dict[str, Ahead], Ledger]:
-    """Take the first gradients of those problems ahead that are solved by one step and read no answer of another."""
+    """Take first gradients ahead where members share them."""
     ledger = Ledger(context.ranks)
     if context.ranks.members == 1:
         return {}, ledger
-    apart, pairs = replace(context, ranks=context.ranks.apart()), list[Pair]()
-    for name in names:
-        node = ProblemNode(apart, name)
-        response, free = node.problem.response, not set(node.loss_reads).intersection(names)
-        product = response.product if products and isinstance(response, Unroll) else None
-        recorded = not isinstance(response, Unroll) or isinstance(response.memory, Record)
-        known = not products or isinstance(response, FirstOrder | Unroll)
-        if node.steps == 1 and not node.tolerance and not node.problems_inside and free and recorded and known:
-            pairs.append((node, product))
-    return (taken_ahead(pairs, context.ranks, ledger) if len(pairs) > 1 else {}), ledger
-
-
-def with_answer(context: Context, name: str, trace: Trace) -> Context:
-    """Return the context after a problem was solved: its answer, and its buffers as the solve left them."""
-    buffers = {**context.buffers, name: trace.end.buffers}
-    return replace(context.with_values({name: trace.answer}), buffers=buffers)
-
-
-def _useful(nodes: Sequence[tuple[ProblemNode, Trace]], wrt: Sequence[str]) -> set[str]:
-    """Return the names on which a cotangent leads to something in `wrt`."""
-    useful = set(wrt)
-    for node, _ in nodes:
-        if node.problem.response.transmits and useful.intersection(node.inputs):
-            useful.add(node.name)
-    return useful
+    apart = replace(context, ranks=context.ranks.apart())
+    nodes = [ProblemNode(apart, name) for name in names]
+    alone = [(node, node.problem.response) for node in nodes if not node.problems_inside]
+    return taken_ahead(alone, set(names), ledger, products=products), ledger

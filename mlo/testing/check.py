@@ -15,7 +15,7 @@ from mlo.gradient import checked_gradient, checked_graph, prepared, recording
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.run import filled
 from mlo.rng import RandomState, preserved, replayed
-from mlo.solve import solve, total_gradient, with_answer
+from mlo.solve import solve, total_gradient
 from mlo.testing.edges import unsettled, wrong_reads
 from mlo.testing.objective import objective
 from mlo.testing.resolve import Reference, difference, noise, random_directions, resolved, step
@@ -120,7 +120,7 @@ def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Con
             node, trace = solve(context, name)
             if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_rest):
                 found.append((name, context.with_values({name: context.stored[name]})))
-            context = with_answer(context, name, trace)
+            context = context.after(name, trace)
     return found
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mlo.context import Context
-from mlo.evaluate import Writable, call_loss
-from mlo.solve import solve, with_answer
+from mlo.evaluate import call_loss
+from mlo.solve import solve
+from mlo.writable import Writable
 
 
 def objective(context: Context, name: str) -> Tensor:
@@ -18,7 +19,7 @@ def objective(context: Context, name: str) -> Tensor:
     with torch.enable_grad():
         for responder in context.graph.inside(name):
             _, trace = solve(context, responder, differentiable=True)
-            context = with_answer(context, responder, trace)
+            context = context.after(responder, trace)
         buffers = Writable(context.buffers[name])
         present = {other: context.values[other] for other in (name, *context.graph[name].dependencies)}
         return call_loss(context, name, present, buffers)

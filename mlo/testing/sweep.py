@@ -14,7 +14,7 @@ from mlo.hypergradient import AbstractResponse
 from mlo.hypergradient.base import Trace
 from mlo.hypergradient.run import check_finite, filled
 from mlo.rng import RandomState, preserved
-from mlo.solve import ProblemNode, solve, total_gradient, with_answer
+from mlo.solve import ProblemNode, solve, total_gradient
 from mlo.vector import Params, axpy, norm
 
 
@@ -70,7 +70,7 @@ def sweep(context: Context, of: str) -> Sweep:
             node, trace = solve(context, name)
             check_finite(name, trace)
             solved.append((node, trace, random))
-            context = with_answer(context, name, trace)
+            context = context.after(name, trace)
         random, direct = RandomState.capture(), own_reads(context, of)
         table, visits = dict(direct), dict[str, Visit]()
         for node, trace, before in reversed(solved):
