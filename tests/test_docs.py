@@ -14,7 +14,9 @@ def blocks(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
-def test_examples_run(page, capsys):
+def test_examples_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)  # what they write is not for this folder
     namespace = {"__name__": "docs"}
     for index, block in enumerate(blocks(page)):
         exec(compile(block, f"{page.name}, block {index + 1}", "exec"), namespace)
