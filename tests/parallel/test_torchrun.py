@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,9 @@ print("trained on rank", rank, flush=True)
 dist.destroy_process_group()
 """
 LIMIT = 90.0
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
 
 
 @pytest.fixture
@@ -84,3 +89,17 @@ def test_control_c_ends_all_ranks(started):
     assert child.wait(LIMIT) != 0
     assert time.monotonic() - asked < 40.0
     assert "trained on rank" not in output.read_text()
+
+
+def test_the_program_of_the_guide_prints_the_same_on_any_number_of_ranks(tmp_path):
+    (program,) = re.findall(r"^```py\n(# train\.py\n.*?)^```", GUIDE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    script = tmp_path / "train.py"
+    script.write_text(program)
+    printed = []
+    for count in ("1", "3"):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count, script]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT, check=True)
+        printed.append(re.search(r"ranks: (validation loss \S+)", ended.stdout)[1])
+    assert printed[0] == printed[1]
+    assert printed[0] in GUIDE.read_text()
