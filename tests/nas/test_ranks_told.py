@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from applications.nas.cli import main
 from applications.nas.dry_run import make_plan, time_step
@@ -18,6 +20,21 @@ from mlo import ConfigError
 from tests.nas.test_search import SETTINGS
 
 TWO_STAGES = replace(SETTINGS, formulation=Interleaving(), parallel=ParallelSettings(stages=2))
+
+
+COMMANDS = [
+    line.strip().removeprefix("$ ")
+    for page in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+    for line in page.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    if line.strip().removeprefix("$ ").startswith("torchrun -")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_torchrun_takes_the_commands_of_the_documentation(command: str) -> None:
+    """It takes options behind the name of the program for shortened ones of its own, such as --run."""
+    asked = get_args_parser().parse_args(shlex.split(command)[1:])
+    assert asked.training_script in ("applications.nas", "mlo-nas", "train.py")
 
 
 def torchrun(monkeypatch: pytest.MonkeyPatch, world: int, here: int) -> None:
@@ -50,8 +67,8 @@ def test_how_ranks_shared_a_search(ranks: int, parallel: ParallelSettings, told:
 @pytest.mark.parametrize(
     ("program", "here", "shown"),
     [
-        ("/opt/v/bin/mlo-nas", 2, "torchrun --standalone --nproc-per-node 2 --no-python mlo-nas zoo"),
-        ("/a/applications/nas/__main__.py", 1, "torchrun --nnodes 2 --nproc-per-node 1 -m applications.nas zoo"),
+        ("/opt/v/bin/mlo-nas", 2, "torchrun --standalone --nproc-per-node 2 --no-python -- mlo-nas zoo"),
+        ("/a/applications/nas/__main__.py", 1, "torchrun --nnodes 2 --nproc-per-node 1 -m -- applications.nas zoo"),
     ],
 )
 def test_the_command_of_a_run_begins_with_torchrun(
@@ -66,7 +83,7 @@ def test_the_command_of_a_run_begins_with_torchrun(
 def test_ranks_that_cannot_share_the_stages(world: int, told: str) -> None:
     check_ranks(TWO_STAGES, 2)
     check_ranks(TWO_STAGES, 4)
-    with pytest.raises(ConfigError, match=f"parallel: stages=2 ranks are to share the stages, {told}: start by torch"):
+    with pytest.raises(ConfigError, match=f"stages=2 ranks are to share the stages, {told}: start 2 ranks, or a mul"):
         check_ranks(TWO_STAGES, world)
 
 

@@ -81,7 +81,10 @@ def command_line(words: Sequence[str], working: Path, home: Path, launcher: Sequ
     program, *rest = words or [""]
     name = Path(program).name
     if launcher:
-        start = [*launcher, *(["-m", "applications.nas"] if name == "__main__.py" else ["--no-python", name])]
+        start = [
+            *launcher,
+            *(["-m", "--", "applications.nas"] if name == "__main__.py" else ["--no-python", "--", name]),
+        ]
     else:
         start = ["python", "-m", "applications.nas"] if name == "__main__.py" else [name]
     return shlex.join([*start, *(_hide(word, working, home) for word in rest)])

@@ -145,8 +145,8 @@ def check_ranks(settings: SearchSettings, world: int) -> None:
             f"parallel: stages={stages} ranks share stages, and formulation:single has one: leave it at 1"
         )
     if world % stages:
-        there, many = ("is one", "") if world == 1 else (f"are {world}", ", or a multiple of it")
-        cure = f"start by torchrun --nproc-per-node {stages}{many} -m applications.nas search ..., or leave it at 1"
+        there = "is one" if world == 1 else f"are {world}"
+        cure = f"start {stages} ranks, or a multiple of that, by torchrun --nproc-per-node {stages}, or leave it at 1"
         raise ConfigError(f"parallel: stages={stages} ranks are to share the stages, but there {there}: {cure}")
 
 
