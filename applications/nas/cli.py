@@ -33,6 +33,9 @@ mlo-nas: architecture search by multi-level optimization
 `mlo-nas COMMAND --help` explains each option. Every option is a setting: what you leave out, the preset gives.
 """
 
+SHARED = ("search", "retrain", "evaluate")
+"""The commands that the processes of torchrun share."""
+
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "search": search.run,
     "retrain": retrain.run,
@@ -63,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in COMMANDS:
             raise ConfigError(f"no command is called {words[0]!r}; the commands are {', '.join(COMMANDS)}")
+        if launch.under_torchrun() and words[0] not in SHARED:
+            raise ConfigError(f"{words[0]}: this is for one process: start it without torchrun")
         load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except (MLOError, OSError) as error:

@@ -40,6 +40,19 @@ def from_json(kind: type[S], text: str, where: str) -> S:
     return result
 
 
+def renewed(kind: type[Any], text: str) -> str:
+    """Return what `to_json` wrote once as it writes it now: settings that are new since have their defaults.
+
+    Args:
+        kind: The dataclass.
+        text: JSON; if it does not fit the dataclass, it is returned as it is.
+    """
+    try:
+        return to_json(from_json(kind, text, ""))
+    except ConfigError:
+        return text
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -134,6 +134,15 @@ def prefix() -> str:
     return f"rank {_place().rank}: " if under_torchrun() else ""
 
 
+def started_by() -> list[str]:
+    """Return `torchrun` and the options that start as many ranks; nothing without it."""
+    if not under_torchrun():
+        return []
+    world, here = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    where = ["--standalone"] if world == here else ["--nnodes", str(world // here)]
+    return ["torchrun", *where, "--nproc-per-node", str(here)]
+
+
 def job_name() -> str | None:
     """Return what `torchrun` calls this job, the same after a restart; None without it."""
     return os.environ.get("TORCHELASTIC_RUN_ID")

@@ -13,6 +13,7 @@ from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.settings import CifarData, FolderData, SearchSettings, SingleTask
 from applications.nas.sweep.folder import SWEEP, find_folder, read_sweep, sweep_folder
 from applications.nas.sweep.plan import Axis, SweepSettings, points
+from applications.nas.sweep.point import check_unchanged
 from mlo import ConfigError
 
 DIGITS = SEARCH["digits"][1]
@@ -71,6 +72,7 @@ def test_names_of_folders_are_plain_and_distinct() -> None:
         ([("seed",)], "--vary seed has no value"),
         ([("seed", "1"), ("seed", "2")], "seed is varied twice"),
         ([("seed", "1", "01")], "seed 01 is the same search as seed=1"),
+        ([("parallel.stages", "1", "2")], "a point is one process, and 2 ranks share its stages"),
         ([("nope", "1")], "nope: SearchSettings has no field 'nope'"),
         ([("formulation", "single", "interleaving"), ("formulation.weight", "1")], "SingleTask has no field 'weight'"),
     ],
@@ -94,6 +96,27 @@ def test_a_folder_keeps_its_sweep(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds another sweep"), sweep_folder(folder, longer):
         pass
     assert read_sweep(folder) == whole
+
+
+def test_a_sweep_of_before_goes_on(tmp_path: Path) -> None:
+    """Settings that are new since then have their defaults in the folder and in its points."""
+    found, new = points(TWO)[0], ("parallel", "accumulate", "precision")
+    folder = tmp_path / found.name
+    folder.mkdir()
+    old = json.loads(to_json(TWO))
+    (tmp_path / "sweep.json").write_text(json.dumps(old | {"search": _without(old["search"], *new)}))
+    (folder / "config.json").write_text(json.dumps(_without(json.loads(to_json(found.settings)), *new)))
+    with sweep_folder(tmp_path, TWO):
+        check_unchanged(folder, found.settings, None)
+    with pytest.raises(ConfigError, match="holds other settings"):
+        check_unchanged(folder, replace(found.settings, accumulate=2), None)
+    other = replace(TWO, search=replace(TWO.search, accumulate=2))
+    with pytest.raises(ConfigError, match=r"search\.accumulate is 1 there, 2 here"), sweep_folder(tmp_path, other):
+        pass
+
+
+def _without(content: dict[str, object], *keys: str) -> dict[str, object]:
+    return {key: value for key, value in content.items() if key not in keys}
 
 
 def test_two_programs_do_not_share_a_folder(tmp_path: Path) -> None:

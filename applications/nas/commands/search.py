@@ -35,12 +35,12 @@ class SearchCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas search` with the words behind it."""
-    name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
-    command = SearchCommand(default)
-    command = parse(command, rest, f"mlo-nas search {name}")
-    if command.time and not command.dry_run:
-        raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
     with launch.ranks() as ranks:
+        name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
+        command = SearchCommand(default)
+        command = parse(command, rest, f"mlo-nas search {name}")
+        if command.time and not command.dry_run:
+            raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
         if command.dry_run:
             _describe(command, console, ranks)
         elif ranks.first:
@@ -51,9 +51,12 @@ def run(words: list[str], console: Console) -> None:
 
 def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> None:
     if ranks.first:
-        plan = make_plan(command.settings)
+        plan = make_plan(command.settings, ranks.world)
         seconds = [time_step(plan, number) for number in range(len(plan.stages))] if command.time else []
         console.print(describe(plan, seconds), highlight=False, markup=False, soft_wrap=True, end="")
+        if ranks.world > 1:
+            told = f"This is the search in one process; {ranks.world} ranks share its batches, or stages, and time"
+            console.print(f"\n{told}.", highlight=False, soft_wrap=True)
 
 
 def _search(command: SearchCommand, name: str, console: Console, ranks: launch.Ranks) -> None:

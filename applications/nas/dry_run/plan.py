@@ -15,7 +15,7 @@ from applications.nas.dry_run.memory import Footprint, Memory, estimate, footpri
 from applications.nas.formulations import gradients_per_step
 from applications.nas.methods import Progress, Stage
 from applications.nas.optimizers import cosine
-from applications.nas.search import begin, chosen_tasks, complete, stage_gradients
+from applications.nas.search import begin, check_ranks, chosen_tasks, complete, stage_gradients
 from applications.nas.search.stage import Prepared, prepare
 from applications.nas.settings import CifarData, FashionData, ImageNetData, SearchSettings, WatchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
@@ -84,11 +84,13 @@ class Plan:
         return sum(part.pixels.nbytes + part.labels.nbytes for part in held)
 
 
-def make_plan(settings: SearchSettings) -> Plan:
+def make_plan(settings: SearchSettings, world: int = 1) -> Plan:
     """Plan a search without running any of it: on shapes, not on numbers, and never on a GPU.
 
     Args:
         settings: Of the search.
+        world: How many ranks are to share it. What is planned is the search in one process; how ranks share the
+            stages is settled, and is 1 in the plan.
 
     Returns:
         The plan. Where CIFAR, Fashion-MNIST or ImageNet is not there, its published sizes stand in. Operations that a
@@ -97,7 +99,8 @@ def make_plan(settings: SearchSettings) -> Plan:
     Raises:
         MLOError: Whatever the search itself would refuse before its first step.
     """
-    settings = complete(settings)
+    check_ranks(settings, world)
+    settings = replace(complete(settings), parallel=replace(settings.parallel, stages=1))
     tasks, missing = _tasks(settings)
     course = begin(replace(settings, device="cpu", watch=WatchSettings(gap=False)), tasks)
     first = prepared = prepare(course, 0, settings.supernet.space)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import mlo
+from applications.nas import launch
 
 _PACKAGES = ("torch", "torchopt", "torchvision", "numpy", "scikit-learn", "matplotlib", "tensorboard")
 _SECONDS = 10
@@ -27,7 +28,8 @@ def environment() -> dict[str, str | int]:
     Returns:
         Plain data: versions of Python and of the packages that matter, "system", "machine", "cpu", "cpus", "threads"
         (those that torch uses), "gpu", "gpus", "driver", "cuda", "commit" (of the checkout, or "none"), "command"
-        (without the places of folders outside the working one), "started" (in UTC).
+        (without the places of folders outside the working one; with `torchrun`, if that started it), "started" (in
+        UTC).
     """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -44,7 +46,7 @@ def environment() -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         **_gpu(),
         "commit": commit(Path(__file__).parent),
-        "command": command_line(sys.argv, Path.cwd(), Path.home()),
+        "command": command_line(sys.argv, Path.cwd(), Path.home(), launch.started_by()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return found
@@ -67,17 +69,24 @@ def commit(place: Path) -> str:
     return f"{head}, changed since" if head and changed else head or "none"
 
 
-def command_line(words: Sequence[str], working: Path, home: Path) -> str:
+def command_line(words: Sequence[str], working: Path, home: Path, launcher: Sequence[str] = ()) -> str:
     """Return a command as one would type it, without telling where things lie on this machine.
 
     Args:
         words: The words of the process, the program first.
         working: The working directory; paths below it become relative.
         home: The home of the user; paths below it begin with ~. Of any other absolute path only the last part is left.
+        launcher: The words of `torchrun` and its options, if that started the process.
     """
     program, *rest = words or [""]
     name = Path(program).name
-    start = ["python", "-m", "applications.nas"] if name == "__main__.py" else [name]
+    if launcher:
+        start = [
+            *launcher,
+            *(["-m", "--", "applications.nas"] if name == "__main__.py" else ["--no-python", "--", name]),
+        ]
+    else:
+        start = ["python", "-m", "applications.nas"] if name == "__main__.py" else [name]
     return shlex.join([*start, *(_hide(word, working, home) for word in rest)])
 
 

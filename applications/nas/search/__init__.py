@@ -3,10 +3,11 @@
 from applications.nas.search.run import (
     SearchOutcome,
     begin,
+    check_ranks,
     chosen_tasks,
     complete,
     search,
     stage_gradients,
 )
 
-__all__ = ["SearchOutcome", "begin", "chosen_tasks", "complete", "search", "stage_gradients"]
+__all__ = ["SearchOutcome", "begin", "check_ranks", "chosen_tasks", "complete", "search", "stage_gradients"]

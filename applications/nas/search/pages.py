@@ -37,7 +37,7 @@ from applications.nas.run_folder.history import count_skips
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.search.checkpoint import CHECKPOINT
-from applications.nas.search.words import describe_cost, describe_formulation
+from applications.nas.search.words import describe_cost, describe_formulation, describe_ranks
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype
@@ -154,6 +154,7 @@ def explain_search(folder: Path, tasks: Sequence[str] = (), warnings: Sequence[s
     found = last_genotype(folder, history)
     names = list(tasks) or [str(name) for name in results.get("tasks", [])]
     cost = describe_cost(results) if results else "The search has not finished."
+    cost = " ".join(text for text in (cost, describe_ranks(settings, results)) if text)
     title = f"An architecture search by {results['method']}" if "method" in results else "An architecture search"
     outcome: list[AbstractBlock] = [Code(str(found)), Text(_skips(found))] if found is not None else []
     repeat = [Text("To repeat it, in this folder:"), Code("mlo-nas search --config config.json --out ../again")]

@@ -133,14 +133,26 @@ def begin(settings: SearchSettings, tasks: Sequence[Task], ranks: Ranks = Ranks(
     return Course(settings, tuple(tasks), tuple(streams), device, generator, watch, parallel)
 
 
-def _parallel(settings: SearchSettings, ranks: Ranks) -> Alone | Parallel:
+def check_ranks(settings: SearchSettings, world: int) -> None:
+    """Refuse ranks that cannot share the stages as asked.
+
+    Raises:
+        ConfigError: If there are too few, or some would be left over, or there are no stages to share.
+    """
     stages = settings.parallel.stages
-    if ranks.world > 1:
-        return Parallel(stages=stages)
-    if stages > 1:
-        cure = f"start by torchrun --nproc-per-node {stages} -m applications.nas search ..., or leave it at 1"
-        raise ConfigError(f"parallel: stages={stages} ranks are to share the stages, but there is one: {cure}")
-    return Alone()
+    if stages > 1 and isinstance(settings.formulation, SingleTask):
+        raise ConfigError(
+            f"parallel: stages={stages} ranks share stages, and formulation:single has one: leave it at 1"
+        )
+    if world % stages:
+        there = "is one" if world == 1 else f"are {world}"
+        cure = f"start {stages} ranks, or a multiple of that, by torchrun --nproc-per-node {stages}, or leave it at 1"
+        raise ConfigError(f"parallel: stages={stages} ranks are to share the stages, but there {there}: {cure}")
+
+
+def _parallel(settings: SearchSettings, ranks: Ranks) -> Alone | Parallel:
+    check_ranks(settings, ranks.world)
+    return Parallel(stages=settings.parallel.stages) if ranks.world > 1 else Alone()
 
 
 def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:

@@ -69,6 +69,23 @@ def describe_cost(results: Mapping[str, Any]) -> str:
     return f"{parts[0]}: {', '.join(parts[1:])}." if parts[1:] else f"{parts[0]}."
 
 
+def describe_ranks(settings: SearchSettings, results: Mapping[str, Any]) -> str:
+    """Say how ranks shared a search; nothing if there was one.
+
+    Args:
+        settings: The search.
+        results: What `results.json` holds.
+    """
+    ranks, stages = int(results.get("devices", 1)), settings.parallel.stages
+    if ranks == 1:
+        return ""
+    if ranks == stages:
+        return f"{ranks} ranks shared the stages."
+    whole = "the whole batch" if settings.parallel.sync_batch_norm else "the share of its own rank"
+    more = "" if stages == 1 else f" in {ranks // stages} parts, and the stages in {stages}"
+    return f"{ranks} ranks shared each batch{more}; BatchNorm saw {whole}."
+
+
 def show_seconds(seconds: float) -> str:
     """Return a time that is easy to read, such as "5 min 3 s"."""
     whole = round(seconds)

@@ -9,10 +9,11 @@ from applications.nas.settings._check import check
 
 @dataclass(frozen=True)
 class ParallelSettings:
-    """How the processes that `torchrun` starts share a search; without it these have no effect."""
+    """How the processes that `torchrun` starts share a search."""
 
     stages: int = 1
-    """Ranks that share the stages of an interleaving; the others share the batches. 1: all share the batches."""
+    """Ranks that share the stages of an interleaving; the others share the batches. 1: all share the batches, and
+    without `torchrun` it must be 1."""
     sync_batch_norm: bool = False
     """Normalize by the statistics of the whole batch instead of each rank's share; takes the plain supernet."""
 

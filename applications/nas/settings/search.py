@@ -107,7 +107,7 @@ class SearchSettings:
         check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         check("search", self, min(self.batches, default=2) >= 2, "batches must be at least 2, for BatchNorm")
         whole = not (self.parallel.sync_batch_norm and self.supernet.form == "batched")
-        check("search", self, whole, "sync_batch_norm takes the plain supernet: leave supernet.form at auto")
+        check("supernet", self.supernet, whole, "form must be auto or plain with parallel.sync_batch_norm")
         smallest = min((self.batch, *self.batches)) // 2
         fits = 1 <= self.accumulate <= max(1, smallest)
         check("search", self, fits, "accumulate must be at least 1, and leave 2 images for BatchNorm")

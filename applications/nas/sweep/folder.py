@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from applications.nas.config_file import from_json, to_json
+from applications.nas.config_file import from_json, renewed, to_json
 from applications.nas.run_folder import write_text
 from applications.nas.sweep.lock import locked
 from applications.nas.sweep.plan import SweepSettings
@@ -38,7 +38,7 @@ def find_folder(settings: SweepSettings, wanted: Path | None, parent: Path, stem
     while wanted is None and (parent / f"{stem}-{number}").exists():
         candidate = parent / f"{stem}-{number}"
         with suppress(OSError, UnicodeDecodeError):
-            if (candidate / SWEEP).read_text(encoding="utf-8") == to_json(settings):
+            if renewed(SweepSettings, (candidate / SWEEP).read_text(encoding="utf-8")) == to_json(settings):
                 return candidate
         number += 1
     return wanted if wanted is not None else parent / f"{stem}-{number}"
@@ -74,7 +74,7 @@ def _check_same(folder: Path, settings: SweepSettings) -> None:
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
             return  # a sweep that was ended before it wrote anything
         raise ConfigError(f"{folder} exists and is not empty, and holds no sweep: name another with --out")
-    text, wanted = file.read_text(encoding="utf-8"), to_json(settings)
+    text, wanted = renewed(SweepSettings, file.read_text(encoding="utf-8")), to_json(settings)
     if text != wanted:
         try:
             where = _first_difference(json.loads(text), json.loads(wanted), "")

@@ -69,6 +69,7 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
     for values in itertools.product(*(axis.values for axis in settings.axes)):
         words = {axis.field: word for axis, word in zip(settings.axes, values, strict=True)}
         search = complete(with_fields(settings.search, words))
+        _check_alone(search)
         for other in found:
             if other.settings == search:
                 told = ", ".join(f"{field} {word}" for field, word in words.items())
@@ -76,6 +77,12 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
         name = ",".join(f"{labels[field]}={word}" for field, word in words.items())
         found.append(Point(_folder_name(name, {other.name for other in found}), words, search))
     return tuple(found)
+
+
+def _check_alone(search: SearchSettings) -> None:
+    if search.parallel.stages > 1:
+        cure = "leave parallel.stages at 1, or start such a search by itself, by torchrun"
+        raise ConfigError(f"sweep: a point is one process, and {search.parallel.stages} ranks share its stages: {cure}")
 
 
 def axes_without_seed(settings: SweepSettings) -> tuple[Axis, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from applications.nas.config_file import to_json
+from applications.nas.config_file import renewed, to_json
 from applications.nas.jobs import Reporter
 from applications.nas.report.read import FAILURE
 from applications.nas.retrain.run import retrain_run
@@ -58,11 +58,11 @@ def check_unchanged(folder: Path, settings: SearchSettings, retrain: RetrainSett
     Raises:
         ConfigError: The message names the folder.
     """
-    wanted = [(folder / CONFIG, to_json(settings))]
+    wanted: list[tuple[Path, SearchSettings | RetrainSettings]] = [(folder / CONFIG, settings)]
     if retrain is not None:
-        wanted.append((folder / RETRAIN / CONFIG, to_json(retrain)))
-    for file, text in wanted:
-        if file.is_file() and file.read_text(encoding="utf-8") != text:
+        wanted.append((folder / RETRAIN / CONFIG, retrain))
+    for file, asked in wanted:
+        if file.is_file() and renewed(type(asked), file.read_text(encoding="utf-8")) != to_json(asked):
             raise ConfigError(
                 f"{file} holds other settings than the sweep asks for now: name another folder with --out, or remove "
                 f"{file.parent}"
