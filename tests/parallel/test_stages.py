@@ -66,7 +66,7 @@ CASES = [
     case("none: three levels", make=trilevel),
     case("chunks", make=bilevel, accumulate=3),
     # One member adds two pieces and the other has one: norms must have the same bits on both nevertheless.
-    case("chunks, clipped", make=bilevel, accumulate=3, loss=scaled, model=network, update=CLIPPED),
+    case("chunks, clipped", mlo.FirstOrder(), make=bilevel, accumulate=3, loss=scaled, model=network, update=CLIPPED),
 ]
 
 
