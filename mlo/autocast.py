@@ -84,9 +84,11 @@ class _WideNorms(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        kwargs = dict(kwargs or {})
         if func in (batch_norm, instance_norm):
-            args = [args[0].float(), *args[1:]]
-        return func(*args, **(kwargs or {}))
+            x = args[0] if args else kwargs.pop("input")
+            args = [x.float() if x.dtype == torch.float16 else x, *args[1:]]
+        return func(*args, **kwargs)
 
 
 @contextmanager

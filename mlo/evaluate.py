@@ -136,6 +136,8 @@ class _Share:
             return seen
         wanted = leaves if self.divided else seen.parts
         parts = {o: Flat.of(seen.parts[o] if o in seen.parts else zeros_like(leaves[o])) for o in wanted}
+        if self.divided:  # in one form on all, whatever the number of pieces: norms of it are to have the same bits
+            parts = {o: Flat(part.layout, vectors=part.vectors) for o, part in parts.items()}
         roots = [root for part in parts.values() for root in part.roots]
         moves = buffers.moves()
         weighted = [value * self.factor for value in moves.values()]

@@ -49,7 +49,7 @@ class ProblemGraph:
         for problem in self.problems:
             _check_update_reads(problem, self._responders[problem.name])
             _check_tolerance(problem)
-        for name in {deeper for found in self._responders.values() for deeper in found}:
+        for name in dict.fromkeys(deeper for found in self._responders.values() for deeper in found):
             _check_solvable(self[name])
 
     def __getitem__(self, name: str) -> Problem:

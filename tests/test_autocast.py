@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchopt
 from torch import nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import batch_norm, mse_loss
 
 import mlo
 
@@ -166,6 +166,21 @@ def test_batch_norm_is_differentiated_twice_without_overflow():
         return mlo.hypergradient(mlo.ProblemGraph([top, lower]), of="z")
 
     torch.testing.assert_close(run(FP16), run(None), rtol=0.01, atol=1e-4)
+
+
+def test_batch_norm_in_float64_and_by_keyword_is_left_as_it_is():
+    x, scale = torch.randn(8, 3, generator=GENERATOR).double(), torch.ones(3).double()
+
+    def fit(v, _):
+        shifted = (x + v.z).tanh()
+        return batch_norm(input=shifted, running_mean=None, running_var=None, weight=v.w, training=True).cosh().mean()
+
+    def run(kind):
+        top = mlo.Problem("z", fit, scale, reads=["w"], update=torchopt.sgd(0.1))
+        lower = mlo.Problem("w", fit, scale, reads=["z"], update=torchopt.sgd(0.1), precision=kind)
+        return mlo.hypergradient(mlo.ProblemGraph([top, lower]), of="z")
+
+    torch.testing.assert_close(run(FP16), run(None), rtol=1e-10, atol=1e-14)
 
 
 def test_float64_is_left_as_it_is():

@@ -207,3 +207,19 @@ def test_the_list_that_was_given_is_left_alone():
     given_list.clear()
     assert graph.names == ("a", "w")
     assert mlo.ProblemGraph(problem for problem in problems).names == ("a", "w")
+
+
+def test_of_several_that_cannot_respond_the_first_in_solving_order_is_named():
+    """On every rank the same, whatever the seed of its hashes."""
+
+    def lower(name):
+        return mlo.Problem(name, loss, torch.ones(2), reads=["x"], response=mlo.Implicit(), **settings)
+
+    def loss(v, _):
+        return v.x.sum()
+
+    settings = {"update": torchopt.sgd(0.1, weight_decay=0.1), "steps": 1}
+    names = [f"y{index}" for index in range(8)]
+    top = mlo.Problem("x", loss, torch.ones(2), reads=names, update=torchopt.sgd(0.1))
+    with pytest.raises(mlo.GraphError, match="'y0' cannot respond by Implicit"):
+        mlo.ProblemGraph([top, *map(lower, names)])

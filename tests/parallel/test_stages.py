@@ -18,13 +18,14 @@ import torchopt
 from torch import nn
 
 import mlo
-from tests.parallel.graphs import Share, bilevel, chain, network, trilevel
+from tests.parallel.graphs import Share, bilevel, chain, network, scaled, trilevel
 from tests.parallel.ranks import launch, outcomes
 from tests.parallel.trained import Case, apart, flat, trained
 
 BATCH_NORM = partial(network, norm=partial(nn.BatchNorm1d, 5, dtype=torch.float64))
 DIFFERENCE = mlo.Unroll(product=mlo.FiniteDifference(epsilon=0.01))
 LEARNED = mlo.Proximal(mlo.Learned(lambda v: v.a.exp().sum(), reads=["a"]), step_size=0.1)
+CLIPPED = mlo.Clipped(torchopt.sgd(0.1), 0.1)
 CYCLIC = mlo.Proximal(2.0, step_size=0.1, anchor="cyclic")
 
 
@@ -64,6 +65,8 @@ CASES = [
     case("none: bilevel", make=bilevel),
     case("none: three levels", make=trilevel),
     case("chunks", make=bilevel, accumulate=3),
+    # One member adds two pieces and the other has one: norms must have the same bits on both nevertheless.
+    case("chunks, clipped", mlo.FirstOrder(), make=bilevel, accumulate=3, loss=scaled, model=network, update=CLIPPED),
 ]
 
 
