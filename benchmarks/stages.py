@@ -107,7 +107,7 @@ def rank(number: int, world: int, store_file: str, options: argparse.Namespace) 
     alone = {threads: engine(size, options.form, mlo.Alone()) for threads in (1, world)} if number == 0 else {}
     shared = engine(size, options.form, mlo.Parallel(stages=world))
     seconds: dict[str, list[float]] = {}
-    gradients: list[float] = []
+    gradients: list[list[float]] = []
     for turn in range(options.rounds + 1):
         for threads, rival in alone.items():
             torch.set_num_threads(threads)
@@ -117,7 +117,7 @@ def rank(number: int, world: int, store_file: str, options: argparse.Namespace) 
                 took = time.perf_counter() - started
             if turn:
                 seconds.setdefault(f"one process, {threads} thread{'s' * (threads > 1)}", []).append(took)
-                gradients += found if threads == 1 else []
+                gradients += [found] if threads == 1 else []
             torch.set_num_threads(1)
         dist.barrier()
         with counting() as sent:
@@ -146,7 +146,7 @@ def report(
     options: argparse.Namespace,
     world: int,
     seconds: dict[str, list[float]],
-    gradients: list[float],
+    gradients: list[list[float]],
     sent: Sent,
     bandwidth: float,
     sequential: mlo.Engine,
@@ -160,8 +160,8 @@ def report(
         for name in sequential.graph.names
         for a, b in zip(_tensors(sequential, name), _tensors(shared, name), strict=True)
     )
-    cost = statistics.median(gradients)
-    rest = statistics.median(rival) - len(gradients) / options.rounds * cost
+    cost = statistics.median(second for found in gradients for second in found)
+    rest = statistics.median(whole - sum(found) for whole, found in zip(rival, gradients, strict=True))
     volume = sum(sent.bytes.values())
     predicted = {
         label: {str(n): round(speed_up(n, cost, rest, volume, width), 2) for n in (2, 4, 8, 16, 32, 64)}
