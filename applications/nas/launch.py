@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 import time
@@ -196,8 +197,14 @@ def _quiet(mine: Ranks) -> Iterator[None]:
     if mine.first:
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        yield
+    told = logging.getLogger("mlo")
+    level = told.level
+    told.setLevel(logging.ERROR)  # the first rank warns of the same
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        told.setLevel(level)
 
 
 @contextmanager

@@ -65,6 +65,9 @@ class Parallel(AbstractRanks):
             raise ConfigError(f"Parallel: torch.distributed was not started: {cure}")
         world = dist.get_world_size()
         check_count("Parallel", "stages", stages, least=1)
+        if data is None and stages > world:
+            cure = f"give at most {world}, or start more ranks"
+            raise ConfigError(f"Parallel: stages={stages} ranks are to share the problems, but there are {world}: {cure}")
         data = world // stages if data is None else data
         check_count("Parallel", "data", data, least=1)
         if data * stages != world:
