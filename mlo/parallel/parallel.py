@@ -67,7 +67,7 @@ class Parallel(AbstractRanks):
         check_count("Parallel", "stages", stages, least=1)
         if data is None and stages > world:
             cure = f"give at most {world}, or start more ranks"
-            raise ConfigError(f"Parallel: stages={stages} ranks are to share the problems, but there are {world}: {cure}")
+            raise ConfigError(f"Parallel: stages={stages} ranks are to share problems, but there are {world}: {cure}")
         data = world // stages if data is None else data
         check_count("Parallel", "data", data, least=1)
         if data * stages != world:
