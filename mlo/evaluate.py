@@ -15,6 +15,7 @@ from mlo.context import Context
 from mlo.errors import LossError, MLOError
 from mlo.flat import Flat
 from mlo.hypergradient.base import Evaluation
+from mlo.normalized import written_out
 from mlo.parallel import AbstractRanks
 from mlo.parallel.present import evaluating
 from mlo.pieces import Piece, pieces
@@ -36,12 +37,14 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
     used: set[str] | None = None if is_checked(problem) else set()
     with torch.enable_grad():
         present: Values = {other: context.values[other] for other in (name, *problem.dependencies)}
+        # What is differentiable and has a history is inside of another gradient that will be differentiated.
+        deep = differentiable and any(root.grad_fn is not None for p in present.values() for root in Flat.of(p).roots)
         if differentiable:
             present = {other: scaling.entered(share.forked(params)) for other, params in present.items()}
         leaves = {o: cut(v, differentiable=differentiable) for o, v in present.items() if o in wrt}
         present = {**present, **leaves}
         for index, piece in enumerate(share.pieces):
-            with share.drawing(index):
+            with share.drawing(index), written_out(deep):
                 loss = _loss(context, name, present, buffers, piece, used, precision, differentiable=differentiable)
             if used is not None:
                 whole = index == len(share.pieces) - 1 and not share.divided
@@ -57,7 +60,10 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
         total = losses[0] if len(losses) == 1 else _added(losses, present[name])
         parts = scaling.left(total, parts)
     context.tally.gradients += 1
-    return share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
+    seen = share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
+    if not share.whole:  # all ranks are to tell the same of what was lost on one
+        scaling.look(seen.loss, seen.parts)
+    return seen
 
 
 def _added(losses: Sequence[Tensor], at: Params) -> Tensor:

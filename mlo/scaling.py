@@ -131,7 +131,7 @@ class Scaling:
         flat = {name: Flat.of(part) for name, part in parts.items()}
         if not self._outside:
             found = {name: scaled(1 / self.factor, part) for name, part in flat.items()}
-            self._doubt(_lost([loss], [root for part in found.values() for root in Flat.of(part).roots]))
+            self.look(loss, dict[str, Params](found))
             return dict[str, Params](found)
         outputs = tuple(root for part in flat.values() for root in part.roots)
         entries, exits = (1.0,) * len(self._inside), (self.factor,) * len(outputs)
@@ -140,6 +140,11 @@ class Scaling:
         self._doubt(_lost([loss], results))
         rest = iter(results)
         return {name: part.like_roots([next(rest) for _ in part.roots]) for name, part in flat.items()}
+
+    def look(self, loss: Tensor, parts: dict[str, Params]) -> None:
+        """Tell of overflow where a loss is finite and its gradient, unscaled, is not."""
+        if self.factor != 1.0 and parts:
+            self._doubt(_lost([loss], [root for part in parts.values() for root in Flat.of(part).roots]))
 
 
 def _norm(values: Sequence[Tensor]) -> Tensor:

@@ -126,6 +126,26 @@ def trilevel(rule, share, size):
     return mlo.ProblemGraph([t, a, w])
 
 
+def relay(rule, share, size):
+    """Problems of one step, of which one has an answer of another in its loss: it cannot be taken ahead."""
+
+    def lower(name, seed, loss, reads):
+        options = {"update": torchopt.sgd(0.1), "response": rule, "batches": data(seed, size, share)}
+        return mlo.Problem(name, loss, linear(), reads=reads, **options)
+
+    def near(v, b):
+        return error(v.u, b) + ((v.u.params["weight"] - v.w.params["weight"]) ** 2).sum()
+
+    def judge(v, b):
+        return error(v.w, b) + error(v.u, b) + error(v.z, b)
+
+    top = mlo.Problem(
+        "a", judge, start(), reads=["w", "u", "z"], update=torchopt.sgd(0.1), batches=data(1, size, share)
+    )
+    stages = [lower(name, seed, partial(scaled, name=name), ["a"]) for seed, name in ((2, "z"), (3, "w"))]
+    return mlo.ProblemGraph([top, lower("u", 4, near, ["w"]), *stages])
+
+
 def learned(share, size):
     """The step size of the lower problem is what the upper one learns."""
 

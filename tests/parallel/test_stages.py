@@ -18,7 +18,7 @@ import torchopt
 from torch import nn
 
 import mlo
-from tests.parallel.graphs import Share, bilevel, chain, network, scaled, trilevel
+from tests.parallel.graphs import Share, bilevel, chain, network, relay, scaled, trilevel
 from tests.parallel.ranks import launch, outcomes
 from tests.parallel.trained import Case, apart, flat, trained
 
@@ -62,6 +62,7 @@ CASES = [
     case("forward", mlo.Unroll(memory=mlo.Forward())),
     case("implicit", mlo.Implicit(mlo.Neumann(max_steps=3, step_size=0.1))),
     case("partly", make=mixed),
+    case("an answer is read", make=relay),
     case("none: bilevel", make=bilevel),
     case("none: three levels", make=trilevel),
     case("chunks", make=bilevel, accumulate=3),

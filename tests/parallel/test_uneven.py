@@ -24,6 +24,7 @@ PILES = {
 }
 THREE = {
     "only one has any": [[], [4, 3], []],
+    "all but one have some": [[], [4, 2], [3, 1]],
     "all lengths": [[1], [2, 2], [3, 3, 3]],
 }
 
