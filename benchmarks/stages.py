@@ -3,9 +3,10 @@
     PYTHONPATH=. python benchmarks/stages.py            2 ranks of one thread each, a small supernet, two minutes
     PYTHONPATH=. python benchmarks/stages.py --size middle --form batched
 
-Rivals in the same round: one process with one thread, and one process with as many threads as there are ranks. Wall
-time, for ranks wait for each other. The prediction takes the measured time of a gradient, of the rest of a step, and
-the counted bytes; its bandwidths are the measured one between processes of this machine, and an assumed one.
+Rivals in the same round: one process with one thread, and one process with as many threads as there are ranks. What
+cores that share memory and caches can do at most is shown by as many processes that each make a whole step at the same
+time. Wall time, for ranks wait for each other. The prediction takes the measured time of a gradient, of the rest of a
+step, and the counted bytes; its bandwidths are the measured one between processes of this machine, and an assumed one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import mlo
 import mlo.solve
 from applications.nas.formulations import build_graph
 from applications.nas.methods.base import initial_alphas
+from applications.nas.process import keep_memory
 from applications.nas.settings import GradientSettings, Interleaving, SearchSettings
 from applications.nas.space.cell import CellSpace
 from benchmarks.rounds import over, store
@@ -101,10 +103,12 @@ def engine(size: Size, form: str, parallel: mlo.Alone | mlo.Parallel) -> mlo.Eng
 def rank(number: int, world: int, store_file: str, options: argparse.Namespace) -> None:
     """Run the rounds; the first rank reports."""
     torch.set_num_threads(1)
+    keep_memory()
     logging.getLogger("mlo").setLevel(logging.ERROR)
     dist.init_process_group("gloo", init_method=f"file://{store_file}", rank=number, world_size=world)
     size = SIZES[options.size]
     alone = {threads: engine(size, options.form, mlo.Alone()) for threads in (1, world)} if number == 0 else {}
+    apart = engine(size, options.form, mlo.Alone())
     shared = engine(size, options.form, mlo.Parallel(stages=world))
     seconds: dict[str, list[float]] = {}
     gradients: list[list[float]] = []
@@ -120,6 +124,11 @@ def rank(number: int, world: int, store_file: str, options: argparse.Namespace) 
                 gradients += [found] if threads == 1 else []
             torch.set_num_threads(1)
         dist.barrier()
+        started = time.perf_counter()
+        apart.step()  # one on each rank, at the same time
+        dist.barrier()
+        if turn:
+            seconds.setdefault(f"{world} such processes, each a whole step", []).append(time.perf_counter() - started)
         with counting() as sent:
             started = time.perf_counter()
             shared.step()

@@ -57,12 +57,15 @@ class Ahead(Linearization):
     """A gradient that was taken ahead, and its products, which its owner takes alone.
 
     Attributes:
+        name: The problem.
+        reads: What its loss reads.
         seen: The evaluation.
         own: The linearization; None on members that do not own it, or where no products follow.
         ledger: Where products go.
     """
 
     name: str
+    reads: frozenset[str]
     seen: Evaluation
     own: Linearization | None
     ledger: Ledger
@@ -74,7 +77,8 @@ class Ahead(Linearization):
 
     def product(self, v: Params, wanted: Sequence[str]) -> dict[str, Params]:
         """Leave the product in the ledger."""
-        self.ledger.open.update(wanted)
+        # Only there: to wait for a sum that is zero would make members take their products one after another.
+        self.ledger.open.update(self.reads.intersection(wanted))
         if self.own is not None:
             for name, part in self.own.product(v, wanted).items():
                 self.ledger.enter(name, part)
@@ -110,18 +114,18 @@ def _shared(pairs: Sequence[tuple[Node, AbstractProduct | None]], ledger: Ledger
             with seeded(seed + place):  # what a loss draws is its own, so that the generators of all members go alike
                 found.append(_own(node, product, ledger))
         else:
-            found.append(Ahead(node.name, _blank(node), None, ledger))
+            found.append(Ahead(node.name, frozenset(node.loss_reads), _blank(node), None, ledger))
     ranks.deal([_numbers(one) for one in found])
     return {one.name: one for one in found}
 
 
 def _own(node: Node, product: AbstractProduct | None, ledger: Ledger) -> Ahead:
-    start, read = node.start(), node.read()
+    start, read, reads = node.start(), node.read(), frozenset(node.loss_reads)
     others = {name: read[name] for name in node.loss_reads}
     if product is None:
-        return Ahead(node.name, _plain(node.gradient(start, others, (node.name,)), node), None, ledger)
+        return Ahead(node.name, reads, _plain(node.gradient(start, others, (node.name,)), node), None, ledger)
     own = product.linearize(node, start, others)
-    return Ahead(node.name, _plain(own.seen, node), own, ledger)
+    return Ahead(node.name, reads, _plain(own.seen, node), own, ledger)
 
 
 def _plain(seen: Evaluation, node: Node) -> Evaluation:

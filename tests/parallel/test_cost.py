@@ -31,12 +31,12 @@ def test_one_sum_for_each_gradient_and_product():
                 assert (gradients, products) == (4 + 2 * 3, 0)
 
 
-def test_stages_are_told_once_and_their_products_are_summed_once_for_each_name():
-    # Four stages of one loss and one buffer each: two numbers to tell. Four stages and the architecture are summed; a
-    # sum of losses on top takes one more.
+def test_stages_are_told_once_and_their_products_are_summed_once_at_the_end():
+    # Four stages of one loss and one buffer each: two numbers to tell. Only the architecture is read by their losses,
+    # so that products wait for nobody until the one sum at the end; a sum of losses on top takes one more.
     for whole, in_terms in launch(shares_of_stages, 2):
         for counts, gradients, products, _ in (whole, in_terms):
             assert (gradients, products) == (3, 2)
             assert counts["broadcast"] == 4 * 2
             assert counts["all_gather"] == 1
-        assert in_terms[0]["all_reduce"] == whole[0]["all_reduce"] + 1
+        assert (whole[0]["all_reduce"], in_terms[0]["all_reduce"]) == (1, 2)
