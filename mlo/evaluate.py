@@ -133,7 +133,7 @@ class _Share:
         tracked = [root for root in roots if root.requires_grad]
         if not tracked:
             return params
-        forked = iter(self.ranks.fork(tracked, divided=False))
+        forked = iter(self.ranks.fork(tracked))
         return flat.like_roots([next(forked) if root.requires_grad else root for root in roots])
 
     def joined(self, seen: Evaluation, leaves: Mapping[str, Flat], buffers: Writable) -> Evaluation:

@@ -86,31 +86,44 @@ def share(
     """
     parts = {name: _terms(graph, name, offer) for name, offer in offers.items() if offer is not None}
     keys = [(name, index) for name, found in parts.items() for index in range(len(found))]
-    row = [_count(parts[name][index], (name, index) in stand_ins) for name, index in keys]
-    table = ranks.exchange(row) if keys else []
-    totals = {key: sum(max(line[column], 0.0) for line in table) for column, key in enumerate(keys)}
-    ended = [name for name, found in parts.items() if not any(totals[name, index] for index in range(len(found)))]
-    for column, key in enumerate(keys):
-        name, index = key
-        if name in ended:
-            continue
-        if not totals[key]:
-            raise DataError(f"problem {name!r}: no rank has an example for term {index + 1} of its loss")
-        if row[column] > 0:
-            stand_ins[key] = parts[name][index]
-        if any(line[column] < 0 for line in table):
-            owner = next(number for number, line in enumerate(table) if line[column] > 0)
-            lent = ranks.lend(parts[name][index] if row[column] > 0 else None, owner)
-            stand_ins.setdefault(key, lent)
+    counts = {key: _count(parts[key[0]][key[1]], key in stand_ins) for key in keys}
+    table = [dict(zip(keys, line, strict=True)) for line in ranks.exchange(list(counts.values()))] if keys else []
+    totals = {key: sum(max(line[key], 0.0) for line in table) for key in keys}
+    ended = [name for name in parts if not any(totals[key] for key in keys if key[0] == name)]
+    for name, index in keys:
+        if name not in ended:
+            _settle((name, index), parts[name][index], table, counts, ranks, stand_ins)
     drawn = Drawn({name: None for name, offer in offers.items() if offer is None})
-    for name, found in parts.items():
+    for name in parts:
         if name in ended:
             continue
-        chosen = [stand_ins[name, index] for index in range(len(found))]
+        own = [key for key in keys if key[0] == name]
+        chosen = [stand_ins[key] for key in own]
         drawn.batches[name] = tuple(chosen) if isinstance(graph[name].loss, Sum) else chosen[0]
-        counts = [max(row[keys.index((name, index))], 0.0) for index in range(len(found))]
-        drawn.factors[name] = tuple(n * ranks.replicas / totals[name, i] for i, n in enumerate(counts))
+        drawn.factors[name] = tuple(max(counts[key], 0.0) * ranks.replicas / totals[key] for key in own)
     return drawn, ended
+
+
+def _settle(
+    key: Key,
+    batch: Any,
+    table: Sequence[Mapping[Key, float]],
+    counts: Mapping[Key, float],
+    ranks: AbstractRanks,
+    stand_ins: dict[Key, Any],
+) -> None:
+    """See to it that `stand_ins` has what this rank computes a term on: its batch, one of before, or one that is lent.
+
+    Raises:
+        DataError: If no rank has an example for it.
+    """
+    owner = next((number for number, line in enumerate(table) if line[key] > 0), None)
+    if owner is None:
+        raise DataError(f"problem {key[0]!r}: no rank has an example for term {key[1] + 1} of its loss")
+    if counts[key] > 0:
+        stand_ins[key] = batch
+    if any(line[key] < 0 for line in table):
+        stand_ins.setdefault(key, ranks.lend(batch if counts[key] > 0 else None, owner))
 
 
 def _terms(graph: ProblemGraph, name: str, offer: Any) -> Sequence[Any]:

@@ -35,13 +35,8 @@ class AbstractRanks(ABC):
         """Return a seed for what this rank draws by itself: of each replica another one, the same for its members."""
 
     @abstractmethod
-    def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
-        """Return the same values; a cotangent on them is averaged over replicas.
-
-        Args:
-            values: The values.
-            divided: Whether each member has a part of what is computed, so that cotangents are summed over members.
-        """
+    def fork(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the same values; a cotangent on them is averaged over replicas."""
 
     @abstractmethod
     def join(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
@@ -99,7 +94,7 @@ class Alone(AbstractRanks):
         """Return the seed."""
         return seed
 
-    def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
+    def fork(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Return the values."""
         return list(values)
 

@@ -34,18 +34,7 @@ def join(reduce: Reduce, values: Sequence[Tensor]) -> list[Tensor]:
 
 def total(reduce: Reduce, values: Sequence[Tensor]) -> list[Tensor]:
     """Return `reduce` of values between fork and join, where it is its own derivative."""
-    return list(_Total.apply(reduce, *values))  # type: ignore[no-untyped-call]
-
-
-class _Total(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, reduce: Reduce, *values: Tensor) -> tuple[Tensor, ...]:
-        ctx.reduce = reduce
-        return tuple(reduce(values))
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
-        return None, *total(ctx.reduce, cotangents)
+    return fork(reduce, join(reduce, values))  # forward the one, backward the other
 
 
 class _Fork(torch.autograd.Function):

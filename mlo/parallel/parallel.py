@@ -117,9 +117,9 @@ class Parallel(AbstractRanks):
             for wait in sent:
                 wait()
 
-    def fork(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
+    def fork(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Return the same values; cotangents on them are averaged."""
-        return fork(self._divided if divided else self._averaged, values)
+        return fork(self._averaged, values)
 
     def join(self, values: Sequence[Tensor], *, divided: bool) -> list[Tensor]:
         """Return the averages of values."""

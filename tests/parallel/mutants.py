@@ -25,7 +25,7 @@ DATA = [
 STAGES = [Case("chain", partial(chain, mlo.Unroll(), size=6), steps=2)]
 
 
-def keep(ranks, values, *, divided):
+def keep(ranks, values, *, divided=False):
     return list(values)
 
 
