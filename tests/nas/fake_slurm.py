@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,12 +11,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STATE = Path(os.environ["FAKE_SLURM"])
 ALIVE = ("PENDING", "RUNNING")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other programs and threads from looking at a state and changing it meanwhile."""
+    with (STATE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(name: str, **changes: object) -> None:
@@ -64,22 +74,30 @@ def runner(words: list[str]) -> None:
 
 def run(number: str, name: str) -> None:
     again = True
-    while again and read(name)["state"] != "CANCELLED":
-        environment = os.environ | {"SLURM_JOB_ID": str(hash(name) % 10**6 + 10**6), "FAKE_NAME": name}
-        environment |= {"SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-        if "_" in name:
-            environment |= dict(zip(("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"), name.split("_"), strict=True))
-        else:
-            environment["SLURM_JOB_ID"] = name
-        job = subprocess.Popen(["bash", str(STATE / f"{number}.sh")], env=environment, start_new_session=True)
-        write(name, state="RUNNING", group=job.pid)
+    while again:
+        with alone():
+            if read(name)["state"] == "CANCELLED":
+                return
+            script = ["bash", str(STATE / f"{number}.sh")]
+            job = subprocess.Popen(script, env=environment(name), start_new_session=True)
+            write(name, state="RUNNING", group=job.pid)
         code = job.wait()
-        again = (STATE / f"{name}.requeue").exists()
-        (STATE / f"{name}.requeue").unlink(missing_ok=True)
-        if again:
-            write(name, state="PENDING")
-        elif read(name)["state"] != "CANCELLED":
-            write(name, state="COMPLETED" if code == 0 else "OUT_OF_MEMORY" if code == 128 + 9 else "FAILED")
+        with alone():
+            again = (STATE / f"{name}.requeue").exists()
+            (STATE / f"{name}.requeue").unlink(missing_ok=True)
+            if again:
+                write(name, state="PENDING")
+            elif read(name)["state"] != "CANCELLED":
+                write(name, state="COMPLETED" if code == 0 else "OUT_OF_MEMORY" if code == 128 + 9 else "FAILED")
+
+
+def environment(name: str) -> dict[str, str]:
+    """What Slurm tells a job about itself."""
+    told = os.environ | {"SLURM_JOB_ID": str(hash(name) % 10**6 + 10**6), "FAKE_NAME": name}
+    told |= {"SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    if "_" not in name:
+        return told | {"SLURM_JOB_ID": name}
+    return told | dict(zip(("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"), name.split("_"), strict=True))
 
 
 def srun(words: list[str]) -> None:
@@ -116,12 +134,13 @@ def scancel(words: list[str]) -> None:
         step = STATE / f"{words[0]}.step"
         os.kill(int(step.read_text()), getattr(signal, f"SIG{words[words.index('--signal') + 1]}"))
         return
-    for name in names(words):
-        record = read(name)
-        if record["state"] in ALIVE:
-            write(name, state="CANCELLED")
-            with suppress(KeyError, ProcessLookupError):
-                os.killpg(record["group"], signal.SIGKILL)
+    with alone():
+        for name in names(words):
+            record = read(name)
+            if record["state"] in ALIVE:
+                write(name, state="CANCELLED")
+                with suppress(KeyError, ProcessLookupError):
+                    os.killpg(record["group"], signal.SIGKILL)
 
 
 def scontrol(words: list[str]) -> None:
