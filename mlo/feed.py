@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from mlo.errors import DataError
+from mlo.position import FeedPosition, PassStart, generator_states, restore_generators, resumed, skip
 
 
 class _Ended:
@@ -27,7 +28,8 @@ class Feed:
         """Begin with the batches of problem `name`."""
         self._name, self._batches = name, batches
         self._iterator: Iterator[Any] | None = None
-        self._passes = 0
+        self._passes, self._drawn = 0, 0
+        self._start: PassStart | None = None
 
     def draw(self) -> Any:
         """Return the next batch, of the next pass if this one has ended; None if there are no batches at all."""
@@ -44,19 +46,69 @@ class Feed:
         if self._batches is None:
             return None
         if self._iterator is None:
+            self._start, self._drawn = PassStart.of(self._batches), 0
             self._iterator = iter(self._batches)
-        return next(self._iterator, ENDED)
+        batch = next(self._iterator, ENDED)
+        self._drawn += batch is not ENDED
+        return batch
 
     def renew(self) -> None:
         """Begin the next pass, in another order if the batches are those of a `DistributedSampler`."""
-        self._iterator = None
-        self._passes += 1
+        self._iterator, self._start, self._drawn = None, None, 0
+        self._number(self._passes + 1)
+
+    def position(self) -> FeedPosition | None:
+        """Return where this is; None if there are no batches at all."""
+        if self._batches is None:
+            return None
+        return FeedPosition(self._passes, self._drawn, self._start, generator_states(self._batches))
+
+    def renewed(self) -> Feed:
+        """Return a feed of the same batches that has a place of its own."""
+        other = Feed(self._name, self._batches)
+        if isinstance(self._batches, Iterator):
+            other._iterator, other._start, other._drawn = self._iterator, self._start, self._drawn
+        return other
+
+    def seek(self, position: FeedPosition) -> None:
+        """Go to a position in the same batches; for a new feed, or a `renewed` one.
+
+        Raises:
+            DataError: If there are fewer batches, or they can be read only once and are read already.
+        """
+        if self._batches is None:
+            raise DataError(f"problem {self._name!r}: had batches, and has none: declare the same as when it was saved")
+        if isinstance(self._batches, Iterator):
+            self._seek_once(self._batches, position)
+            return
+        self._number(position.passes)
+        if position.start is not None:
+            position.start.put_back(self._batches)
+            self._start, self._drawn = position.start.again(), position.drawn
+            self._iterator = resumed(self._name, self._batches, position.drawn)
+
+    def settle(self, position: FeedPosition) -> None:
+        """Put the generators of the batches to where they were, once all feeds are in their places."""
+        if self._batches is not None:
+            restore_generators(self._batches, position.generators)
+
+    def _seek_once(self, batches: Iterator[Any], position: FeedPosition) -> None:
+        if self._drawn > position.drawn:
+            cure = "restore into a new engine, or declare something that can be read again, such as a list"
+            raise DataError(f"problem {self._name!r}: its batches cannot be read again: {cure}")
+        skip(self._name, batches, position.drawn - self._drawn)
+        self._iterator, self._drawn = batches, position.drawn
+        self._start = None if position.start is None else position.start.again()
+
+    def _number(self, passes: int) -> None:
+        """Say which pass comes to those who order their batches by it."""
+        self._passes = passes
         in_batches = getattr(self._batches, "batch_sampler", None)
         holders = (self._batches, getattr(self._batches, "sampler", None), in_batches)
         for holder in (*holders, getattr(in_batches, "sampler", None)):
             begin = getattr(holder, "set_epoch", None)
             if begin is not None:
-                begin(self._passes)
+                begin(passes)
 
     def fail(self) -> NoReturn:
         """Raise: a pass gave nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from mlo.hypergradient.run import watch
 from mlo.look import Look
 from mlo.outline import outline
 from mlo.parallel import AbstractRanks, Alone, present_ranks
+from mlo.position import PassStart
 from mlo.problem import Problem
 from mlo.rng import preserved
 from mlo.solve import settle, total_gradient
@@ -188,20 +188,11 @@ def peek(problem: Problem, missing: Any = None) -> Any:
 @contextmanager
 def _place_kept(batches: Iterable[Any]) -> Iterator[None]:
     """Put back what `iter(batches)` moves: a state that it can save, or the generators that a DataLoader has."""
-    in_batches = getattr(batches, "batch_sampler", None)
-    holders = (batches, getattr(batches, "sampler", None), in_batches, getattr(in_batches, "sampler", None))
-    found = (getattr(holder, "generator", None) for holder in holders)
-    generators = [generator for generator in found if isinstance(generator, torch.Generator)]
-    states = [generator.get_state() for generator in generators]
-    saves = hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
-    place = copy.deepcopy(batches.state_dict()) if saves else None  # type: ignore[attr-defined]
+    start = PassStart.of(batches)
     try:
         yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
-        if saves:
-            batches.load_state_dict(place)  # type: ignore[attr-defined]
+        start.put_back_own(batches)
 
 
 def checked_gradient(context: Context, of: str, solved: Solved) -> Params:

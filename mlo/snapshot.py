@@ -1,4 +1,4 @@
-"""What an engine holds between two steps, as a value that can be kept and put back."""
+"""What an engine holds between two steps, and where it is in its batches, as values that can be kept and put back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from mlo.errors import GraphError
 from mlo.graph import ProblemGraph
+from mlo.position import Position
+from mlo.rng import RandomState
+from mlo.supply import Supply
 from mlo.update import State
 from mlo.vector import Params
 
@@ -47,6 +50,7 @@ class Resumable:
     _states: dict[str, State]
     _adjoints: dict[str, Tensor]
     _unconverged: dict[tuple[str, str], int]
+    _supply: Supply
 
     def snapshot(self) -> Snapshot:
         """Return what is held now; `rewind` puts it back, and `mlo.save` writes it to disk."""
@@ -71,3 +75,32 @@ class Resumable:
         self._params, self._buffers = dict(snapshot.params), dict(snapshot.buffers)
         self._states, self._adjoints = dict(snapshot.states), dict(snapshot.adjoints)
         self._unconverged, self.step_count = dict(snapshot.unconverged), snapshot.step_count
+
+    def position(self) -> Position:
+        """Return where this process is in its batches and in its random numbers; `seek` goes back there.
+
+        With the `snapshot` of the same time it decides all that follows.
+        """
+        return Position(self._supply.position(), RandomState.capture())
+
+    def seek(self, position: Position) -> None:
+        """Go to where a process was when `position` was taken.
+
+        A pass over batches that had begun is begun again with the random numbers of then, and the batches that were
+        drawn of it are left out: read and dropped, or passed over by the batches' own `start_at(count)`. The global
+        generators of torch, numpy and `random` are put back last.
+
+        Args:
+            position: Of this engine, or of another one on the same problems and batches.
+
+        Raises:
+            DataError: If the batches are others, or can be read only once and are read already; the message names the
+                problem. The engine stays where it is.
+        """
+        chance = RandomState.capture()
+        try:
+            self._supply.seek(position.feeds)
+            position.chance.restore()
+        except BaseException:
+            chance.restore()
+            raise

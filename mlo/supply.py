@@ -11,6 +11,7 @@ from mlo.feed import ENDED, Feed
 from mlo.graph import ProblemGraph
 from mlo.parallel import AbstractRanks
 from mlo.pieces import Sum, examples
+from mlo.position import FeedPosition
 
 Key = tuple[str, int]
 
@@ -46,6 +47,29 @@ class Supply:
         self._graph, self._ranks = graph, ranks
         self._feeds = {p.name: Feed(p.name, p.batches) for p in graph.problems}
         self._stand_ins: dict[Key, Any] = {}
+
+    def position(self) -> dict[str, FeedPosition]:
+        """Return where each problem is in its batches."""
+        found = {name: feed.position() for name, feed in self._feeds.items()}
+        return {name: position for name, position in found.items() if position is not None}
+
+    def seek(self, positions: Mapping[str, FeedPosition]) -> None:
+        """Go to where each problem was in its batches; moves the global random generators.
+
+        Raises:
+            DataError: If the batches are others.
+        """
+        other = set(self.position()) ^ set(positions)
+        if other:
+            cure = "declare the same batches as when it was saved, or restore with place=False"
+            raise DataError(f"problem {min(other)!r}: has batches now and had none then, or the reverse: {cure}")
+        feeds = {name: self._feeds[name].renewed() for name in positions}
+        # In the order in which the passes began, for problems may share what decides their order.
+        for name in sorted(positions, key=lambda name: _begun(positions[name])):
+            feeds[name].seek(positions[name])
+        for name, feed in feeds.items():
+            feed.settle(positions[name])
+        self._feeds |= feeds
 
     def draw(self, *, but: str | None = None) -> Drawn:
         """Return the next batches; None for problem `but`.
@@ -124,6 +148,10 @@ def _settle(
         stand_ins[key] = batch
     if any(line[key] < 0 for line in table):
         stand_ins.setdefault(key, ranks.lend(batch if counts[key] > 0 else None, owner))
+
+
+def _begun(position: FeedPosition) -> int:
+    return -1 if position.start is None else position.start.order
 
 
 def _terms(graph: ProblemGraph, name: str, offer: Any) -> Sequence[Any]:

@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"errors", "label", "version"},
     {"checks"},
     {"rng", "autocast", "normalized"},
+    {"position"},
     {"layout", "flat", "look", "vector"},
     {"autodiff", "meter", "module", "refusals", "variable"},
     {"scaling"},
