@@ -9,11 +9,13 @@ from mlo.advice import Advice, Measurement
 from mlo.advise import advise
 from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
-from mlo.checkpoint import restore, save
+from mlo.checkpoint import Checkpoints, Kept, restore, save
 from mlo.clip_parts import ClipParts
 from mlo.engine import Engine
 from mlo.errors import (
     ConfigError,
+    DamagedError,
+    DamagedWarning,
     DataError,
     DivergenceError,
     GraphError,
@@ -45,6 +47,7 @@ from mlo.interleave import influence, interleave
 from mlo.linear import CG, GMRES, Damped, Dense, Identity, LinearSolution, Neumann, Nystrom
 from mlo.parallel import Alone, Parallel
 from mlo.pieces import Sum
+from mlo.position import Position
 from mlo.problem import Problem
 from mlo.proximal import Proximal
 from mlo.report import Report
@@ -57,9 +60,12 @@ __all__ = [
     "Alone",
     "Autocast",
     "CG",
+    "Checkpoints",
     "ClipParts",
     "Clipped",
     "ConfigError",
+    "DamagedError",
+    "DamagedWarning",
     "Damped",
     "DataError",
     "Dense",
@@ -75,6 +81,7 @@ __all__ = [
     "HypergradientMismatch",
     "Identity",
     "Implicit",
+    "Kept",
     "Learned",
     "LinearSolution",
     "LossError",
@@ -84,6 +91,7 @@ __all__ = [
     "Nystrom",
     "Parallel",
     "Penalty",
+    "Position",
     "Problem",
     "ProblemGraph",
     "Proximal",

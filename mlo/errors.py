@@ -27,6 +27,10 @@ class DataError(MLOError, ValueError):
     """Data is missing, empty or malformed."""
 
 
+class DamagedError(DataError):
+    """A file is not what was written: cut off, changed, or something else."""
+
+
 class ConfigError(MLOError, ValueError):
     """A setting is unknown, out of range, or contradicts another one."""
 
@@ -49,6 +53,10 @@ class RankError(MLOError, RuntimeError):
 
 class UnconvergedWarning(UserWarning):
     """A solve, of a problem or for its adjoint, did not converge; the message tells its residual."""
+
+
+class DamagedWarning(UserWarning):
+    """A checkpoint is damaged, and an earlier one is taken; the message tells what is wrong with it."""
 
 
 class HypergradientMismatch(MLOError, AssertionError):

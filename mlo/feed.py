@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from mlo.errors import DataError
-from mlo.position import FeedPosition, PassStart, generator_states, restore_generators, resumed, skip
+from mlo.position import FeedPosition, PassStart, resumed, skip
 
 
 class _Ended:
@@ -61,7 +61,7 @@ class Feed:
         """Return where this is; None if there are no batches at all."""
         if self._batches is None:
             return None
-        return FeedPosition(self._passes, self._drawn, self._start, generator_states(self._batches))
+        return FeedPosition(self._passes, self._drawn, self._start, PassStart.own(self._batches))
 
     def renewed(self) -> Feed:
         """Return a feed of the same batches that has a place of its own."""
@@ -82,7 +82,9 @@ class Feed:
             self._seek_once(self._batches, position)
             return
         self._number(position.passes)
-        if position.start is not None:
+        if position.start is None:
+            position.now.put_back_own(self._batches)
+        else:
             position.start.put_back(self._batches)
             self._start, self._drawn = position.start.again(), position.drawn
             self._iterator = resumed(self._name, self._batches, position.drawn)
@@ -90,7 +92,7 @@ class Feed:
     def settle(self, position: FeedPosition) -> None:
         """Put the generators of the batches to where they were, once all feeds are in their places."""
         if self._batches is not None:
-            restore_generators(self._batches, position.generators)
+            position.now.put_back_generators(self._batches)
 
     def _seek_once(self, batches: Iterator[Any], position: FeedPosition) -> None:
         if self._drawn > position.drawn:

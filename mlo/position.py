@@ -22,7 +22,7 @@ class PassStart:
     """What decides a pass over batches, taken before it began.
 
     Attributes:
-        order: A number that grows from pass to pass, of all problems of a process.
+        order: A number that grows from one to the next in a process.
         saved: What `state_dict` of the batches returned; None if they have none.
         generators: The states of the generators that a DataLoader has.
         chance: The global generators; None if the batches are a list, which draws nothing.
@@ -37,8 +37,14 @@ class PassStart:
     def of(batches: Iterable[Any]) -> PassStart:
         """Return what decides a pass that begins now."""
         chance = None if isinstance(batches, Sequence) else RandomState.capture()
+        return replace(PassStart.own(batches), chance=chance)
+
+    @staticmethod
+    def own(batches: Iterable[Any]) -> PassStart:
+        """Return the same without the global generators."""
         saved = copy.deepcopy(batches.state_dict()) if _saves(batches) else None  # type: ignore[attr-defined]
-        return PassStart(next(_STARTS), saved, generator_states(batches), chance)
+        states = tuple(generator.get_state() for generator in _generators(batches))
+        return PassStart(next(_STARTS), saved, states, None)
 
     def put_back(self, batches: Iterable[Any]) -> None:
         """Let the next pass over batches be the one that began here."""
@@ -48,9 +54,16 @@ class PassStart:
 
     def put_back_own(self, batches: Iterable[Any]) -> None:
         """Put back what batches have of their own; the global generators stay as they are."""
-        restore_generators(batches, self.generators)
+        self.put_back_generators(batches)
         if _saves(batches):
             batches.load_state_dict(copy.deepcopy(self.saved))  # type: ignore[attr-defined]
+
+    def put_back_generators(self, batches: Iterable[Any]) -> None:
+        """Put back the generators of batches; nothing if they have another number of them than there were."""
+        generators = _generators(batches)
+        if len(generators) == len(self.generators):
+            for generator, state in zip(generators, self.generators, strict=True):
+                generator.set_state(state)
 
     def again(self) -> PassStart:
         """Return the same as of the pass that began last."""
@@ -65,13 +78,13 @@ class FeedPosition:
         passes: How many passes have ended.
         drawn: Batches drawn of this one.
         start: What decides this pass; None between two passes.
-        generators: The generators of the batches, as they are now.
+        now: What would decide a pass that began now, but for the global generators.
     """
 
     passes: int
     drawn: int
     start: PassStart | None
-    generators: tuple[Tensor, ...]
+    now: PassStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,19 +127,6 @@ def skip(name: str, iterator: Iterator[Any], many: int) -> None:
     if found < many:
         cure = "give the same batches as when it was saved, or restore with place=False"
         raise DataError(f"problem {name!r}: {many} of its batches were drawn, and there are {found}: {cure}")
-
-
-def generator_states(batches: Iterable[Any]) -> tuple[Tensor, ...]:
-    """Return the states of the generators that batches have, as a DataLoader does."""
-    return tuple(generator.get_state() for generator in _generators(batches))
-
-
-def restore_generators(batches: Iterable[Any], states: Sequence[Tensor]) -> None:
-    """Put the generators of batches back; nothing if they have another number of them than there are states."""
-    generators = _generators(batches)
-    if len(generators) == len(states):
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
 
 
 def _generators(batches: Iterable[Any]) -> list[torch.Generator]:

@@ -151,7 +151,7 @@ def _settle(
 
 
 def _begun(position: FeedPosition) -> int:
-    return -1 if position.start is None else position.start.order
+    return (position.start or position.now).order
 
 
 def _terms(graph: ProblemGraph, name: str, offer: Any) -> Sequence[Any]:

@@ -30,13 +30,18 @@ def main(rank, size, folder):
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size, timeout=timedelta(seconds=30)
     )
     found = {}
+    torch.manual_seed(rank)
     engine = small()
-    found["restored"] = outcome(lambda: mlo.restore(engine, folder / "of one"))
+    found["of another number"] = outcome(lambda: mlo.restore(engine, folder / "of one"))
+    found["restored"] = outcome(lambda: mlo.restore(engine, folder / "of one", place=False))
     assert_same(engine, after(2, mlo.Alone()))
     engine.step()
-    found["saved"] = outcome(lambda: mlo.save(engine, folder / "of two"))
+    found["saved"] = outcome(lambda: mlo.save(engine, folder / "of two", more={"of": rank}))
+    drawn = float(torch.rand(()))
     again = small()
     found["seen by all"] = outcome(lambda: mlo.restore(again, folder / "of two"))
+    assert float(torch.rand(())) == drawn  # each rank has generators of its own
+    found["drawn"] = drawn
     assert_same(again, after(3, mlo.Alone()))  # each rank has the whole batch: the mean of two equal gradients
 
     different = small()
@@ -46,8 +51,9 @@ def main(rank, size, folder):
     found["different"] = outcome(lambda: mlo.save(different, folder / "different"))
     found["different folders"] = outcome(lambda: mlo.save(engine, folder / f"of {rank}"))
     found["a full disk"] = outcome(lambda: mlo.save(engine, folder / "file"))
-    found["gone on one"] = outcome(lambda: mlo.restore(different, folder / ("of one" if rank == 0 else "nowhere")))
-    found["other on one"] = outcome(lambda: mlo.restore(different, folder / ("of one" if rank == 0 else "of two")))
+    found["gone on one"] = outcome(lambda: mlo.restore(different, folder / ("of two" if rank == 0 else "nowhere")))
+    other = folder / ("of one" if rank == 0 else "of two")
+    found["other on one"] = outcome(lambda: mlo.restore(different, other, place=False))
     assert_same(different, after(1 + rank, mlo.Alone()))
     alone = after(1 + rank, mlo.Alone())
     found["alone"] = outcome(lambda: mlo.save(alone, folder / f"alone {rank}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -76,6 +77,17 @@ DAMAGE = {
 }
 
 
+def reseal(folder, manifest):
+    """Write a manifest and all checksums as somebody would who wants a change to be taken."""
+    del manifest["sha256"]
+    files = [file for file in folder.iterdir() if file.name != "mlo.json"]
+    manifest["files"] = {
+        file.name: [file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()] for file in files
+    }
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    (folder / "mlo.json").write_text(json.dumps({**manifest, "sha256": seal}) + "\n")
+
+
 def with_places(found, changes):
     return {**found, "tensors": {key: {**place, **changes} for key, place in found["tensors"].items()}}
 
@@ -93,10 +105,17 @@ def test_a_damaged_manifest(copied, case):
     refused(small(), copied, "copied", "earlier checkpoint")
 
 
+@pytest.mark.parametrize("case", [name for name in DAMAGE if name not in ("no JSON", "another kind", "a step")])
+def test_a_manifest_that_was_forged(copied, case):
+    """With the right checksums, it must still make sense."""
+    reseal(copied, DAMAGE[case](json.loads((copied / "mlo.json").read_text())))
+    refused(small(), copied, "copied")
+
+
 def test_a_newer_format(copied):
     file = copied / "mlo.json"
-    file.write_text(json.dumps({"format": 2, "mlo": "9.1", "all": "else"}))
-    refused(small(), copied, "copied", "format 2", "mlo 9.1", "update the library")
+    file.write_text(json.dumps({"format": 3, "mlo": "9.1", "all": "else"}))
+    refused(small(), copied, "copied", "format 3", "mlo 9.1", "update the library")
 
 
 class Hostile:
@@ -112,6 +131,8 @@ class Hostile:
 def test_what_a_pickle_says_is_not_run(copied, tmp_path):
     trace = tmp_path / "it ran"
     (copied / ".metadata").write_bytes(pickle.dumps(Hostile(trace)))
+    refused(small(), copied, ".metadata", "not what was written")
+    reseal(copied, json.loads((copied / "mlo.json").read_text()))
     mlo.restore(small(), copied)
     assert not trace.exists()
     (file,) = copied.glob("*.distcp")
@@ -120,8 +141,8 @@ def test_what_a_pickle_says_is_not_run(copied, tmp_path):
     whole = json.loads((copied / "mlo.json").read_text())
     for place in whole["tensors"].values():
         place |= {"offset": 0, "length": content.stat().st_size}
-    (copied / "mlo.json").write_text(json.dumps(whole))
     file.write_bytes(content.read_bytes())
+    reseal(copied, whole)
     refused(small(), copied, "cannot be read")
     assert not trace.exists()
 
@@ -138,11 +159,11 @@ def test_torch_reads_it_too(kept):
     from torch.distributed import checkpoint as dcp
 
     values = after(2).values
-    found = {"values/w/a": torch.zeros(2).double(), "values/x/value": torch.zeros(2).double()}
+    found = {"values/w/0": torch.zeros(3).double(), "values/x/0": torch.zeros(2).double()}
     reader = dcp.FileSystemReader(kept)
     with pytest.warns(UserWarning, match=r"torch\.distributed is disabled"):
         dcp.load(found, storage_reader=reader)
-    assert torch.equal(found["values/w/a"], values["w"]["a"])
-    assert torch.equal(found["values/x/value"], values["x"])
+    assert torch.equal(found["values/w/0"], torch.cat([values["w"]["a"], values["w"]["b"]]))
+    assert torch.equal(found["values/x/0"], values["x"])
     names = set(reader.read_metadata().state_dict_metadata)
-    assert {"values/w/b", "states/w/0/trace/0", "states/x/0/mu/0"} < names
+    assert {"states/w/0/trace/0", "states/x/0/mu/0"} < names

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import mlo
 from tests.checkpoints import after, assert_same, small
 
@@ -40,8 +42,12 @@ def test_one_to_two_ranks_and_back(tmp_path):
 
     for name in ("restored", "saved", "seen by all", "alone"):
         assert (first[name], second[name]) == (None, None)
+    assert first["drawn"] != second["drawn"]
+    assert "was saved by 1 rank, and there are 2 ranks: " in first["of another number"]
     here = small()
-    mlo.restore(here, tmp_path / "of two")
+    with pytest.raises(mlo.DataError, match="was saved by 2 ranks, and there is 1 rank: start as many, or give place="):
+        mlo.restore(here, tmp_path / "of two")
+    assert mlo.restore(here, tmp_path / "of two", place=False) == {"of": 0}
     assert_same(here, after(3))
 
     # An error of one is an error of all, and the same one where it is nobody's alone.

@@ -6,21 +6,20 @@ from collections.abc import Iterator
 
 from mlo.checkpoint.content import frozen
 from mlo.checkpoint.manifest import Block, Content
-from mlo.checkpoint.storage import Place, fingerprints
+from mlo.checkpoint.storage import fingerprints
 from mlo.graph import ProblemGraph
 from mlo.problem import Problem
 from mlo.snapshot import Snapshot
 from mlo.vector import Params
 
 
-def differences(graph: ProblemGraph, now: Snapshot, content: Content, places: dict[str, Place]) -> Iterator[str]:
+def differences(graph: ProblemGraph, now: Snapshot, content: Content) -> Iterator[str]:
     """Yield how the problems of a checkpoint differ from those of an engine: what, what it was, and what it is.
 
     Args:
         graph: The problems of the engine.
         now: What it holds.
         content: What the checkpoint holds.
-        places: What its tensors are, by key.
     """
     for name in [*content.problems, *(name for name in graph.names if name not in content.problems)]:
         if name not in graph.names:
@@ -29,8 +28,8 @@ def differences(graph: ProblemGraph, now: Snapshot, content: Content, places: di
             yield f"problem {name!r} is in the engine's graph, and was not there"
         else:
             kept, problem = content.problems[name], graph[name]
-            yield from _block_differences(name, "entry", kept.values, places, now.params[name])
-            yield from _block_differences(name, "buffer", kept.buffers, places, now.buffers[name])
+            yield from _block_differences(name, "entry", kept.values, now.params[name])
+            yield from _block_differences(name, "buffer", kept.buffers, now.buffers[name])
             yield from _frozen_differences(problem, kept.frozen)
             if (kept.state is None) != (problem.rule is None):
                 yield f"problem {name!r} {'had no' if kept.state is None else 'had an'} update, and has {_now(problem)}"
@@ -39,13 +38,13 @@ def differences(graph: ProblemGraph, now: Snapshot, content: Content, places: di
             yield f"a linear solve was of problem {name!r}, which is not in the engine's graph"
 
 
-def _block_differences(name: str, what: str, block: Block, places: dict[str, Place], at: Params) -> Iterator[str]:
-    for entry, key in block.names.items():
+def _block_differences(name: str, what: str, block: Block, at: Params) -> Iterator[str]:
+    for entry, kept in block.names.items():
         if entry not in at:
             yield f"problem {name!r}: {what} {entry!r} was there, and is not in the engine"
             continue
-        place, value = places[key], at[entry]
-        before, after = (place.dtype, place.shape), (str(value.dtype).removeprefix("torch."), tuple(value.shape))
+        value = at[entry]
+        before, after = (kept.dtype, kept.shape), (str(value.dtype).removeprefix("torch."), tuple(value.shape))
         if before != after:
             was, is_ = (f"{dtype} of shape {shape}" for dtype, shape in (before, after))
             yield f"problem {name!r}: {what} {entry!r} was {was}, and is {is_}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from mlo.checkpoint.manifest import Block, Content, ProblemContent
+from mlo.checkpoint.manifest import Block, Content, Entry, ProblemContent
 from mlo.checkpoint.match import Sample, sample_like
 from mlo.checkpoint.storage import fingerprints
-from mlo.checkpoint.tree import Node, Tensors, decoded, encoded, escaped, keep
+from mlo.checkpoint.tree import Node, Tensors, check_dense, decoded, encoded, escaped, keep
 from mlo.errors import DataError
 from mlo.flat import Flat
 from mlo.graph import ProblemGraph
@@ -18,12 +20,14 @@ from mlo.update import State
 from mlo.vector import Params, Values
 
 
-def packed(graph: ProblemGraph, held: Snapshot) -> tuple[Content, Tensors]:
+def packed(graph: ProblemGraph, held: Snapshot, places: list[Any], more: Any) -> tuple[Content, Tensors]:
     """Take a snapshot apart.
 
     Args:
         graph: The problems.
         held: Of an engine on them.
+        places: Where each rank is, as plain data.
+        more: What the user adds.
 
     Returns:
         The plain data, and the tensors by the keys in them, as they are: on their devices, and not copied.
@@ -44,7 +48,7 @@ def packed(graph: ProblemGraph, held: Snapshot) -> tuple[Content, Tensors]:
         problems[name] = ProblemContent(values, buffers, fingerprints(frozen(problem)), state)
     adjoints = {name: keep(tensors, f"adjoints/{escaped(name)}", value) for name, value in held.adjoints.items()}
     warned = [[kind, name, times] for (kind, name), times in held.unconverged.items()]
-    return Content(held.step_count, problems, adjoints, warned), tensors
+    return Content(held.step_count, problems, adjoints, warned, places, encoded(more, "more", tensors)), tensors
 
 
 def unpacked(graph: ProblemGraph, now: Snapshot, content: Content, tensors: Tensors) -> Snapshot:
@@ -111,10 +115,23 @@ def _state(problem: Problem, params: Values, node: Node, tensors: Tensors) -> St
 
 def _block(values: Params, path: str, tensors: Tensors) -> Block:
     flat = Flat.of(values)
-    return Block(flat.joined, [[name, keep(tensors, f"{path}/{name}", piece)] for name, piece in flat.pieces.items()])
+    for name, piece in flat.pieces.items():
+        check_dense(f"{path}/{name}", piece)
+    layout = flat.layout
+    keys = [
+        keep(tensors, f"{path}/{index}", vector.reshape(-1)) for index, vector in enumerate(layout.join(flat.pieces))
+    ]
+    found = []
+    for name, piece in flat.pieces.items():
+        group, start = layout.starts[name]
+        kind = str(piece.dtype).removeprefix("torch.")
+        found.append(Entry(name, kind, tuple(piece.shape), keys[group], start))
+    return Block(flat.joined, tuple(found))
 
 
 def _unblocked(block: Block, tensors: Tensors, at: Params) -> Flat:
-    pieces = {name: tensors[key].to(at[name].device) for name, key in block.names.items()}
+    pieces = {name: entry.of(tensors).to(at[name].device) for name, entry in block.names.items()}
     layout = Layout(pieces)
-    return Flat(layout, vectors=layout.join(pieces)) if block.joined else Flat(layout, pieces=pieces)
+    if block.joined:
+        return Flat(layout, vectors=layout.join(pieces))
+    return Flat(layout, pieces={name: piece.clone() for name, piece in pieces.items()})

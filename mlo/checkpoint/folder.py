@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlo.errors import DataError
+from mlo.errors import DamagedError, DataError
 
 MANIFEST = "mlo.json"
 _METADATA = ".metadata"
@@ -60,8 +60,14 @@ def present(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: {'is not a folder' if folder.exists() else 'there is no such folder'}: {cure}")
     if not (folder / MANIFEST).is_file():
-        raise DataError(f"{folder}: holds no {MANIFEST}, so it is no checkpoint: {cure}")
+        raise DamagedError(f"{folder}: holds no {MANIFEST}, so it is no checkpoint: {cure}")
     return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint, with what a replacement that was cut short has left of it."""
+    for path in (_beside(folder, "new"), _beside(folder, "old"), folder):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def written(file: Path, text: str) -> None:

@@ -2,66 +2,116 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlo.checkpoint.compare import differences
 from mlo.checkpoint.content import unpacked
 from mlo.checkpoint.folder import present
-from mlo.checkpoint.manifest import read_manifest
+from mlo.checkpoint.manifest import Content, read_manifest
+from mlo.checkpoint.position import decoded_position
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.storage import fingerprints, read
+from mlo.checkpoint.storage import check_files, read
+from mlo.checkpoint.tree import decoded, keys
 from mlo.checkpoint.writing import Folder, check_engine
 from mlo.engine import Engine
-from mlo.errors import DataError
+from mlo.errors import DamagedError, DataError
 from mlo.gradient import recording
+from mlo.position import Position
 from mlo.snapshot import Snapshot
 
 _CURE = "restore into an engine on the problems that were saved"
 
 
-def restore(engine: Engine, folder: Folder) -> None:
-    """Put an engine into the state that `mlo.save` wrote.
+def restore(engine: Engine, folder: Folder, *, place: bool = True) -> Any:
+    """Put an engine into the state that `mlo.save` wrote, and this process where it was then.
 
-    The engine is made as it was before, from the same problems; it may be on other devices, and on another number of
-    ranks. Batches begin where the engine's are now, and random generators go on as they are.
+    The engine is made as it was before, from the same problems; it may be on other devices. With `place=False` it may
+    be on another number of ranks, too, and have other batches.
 
     Reading runs no code that a file may contain: the tensors are read as tensors alone, and `.metadata`, a pickle that
     others need (`torch.distributed.checkpoint.load` runs what it says), is not read at all.
 
     All ranks that share the work (`parallel` of the engine) make this call, and each reads the folder, which all must
-    see. How many there are need not be how many there were.
+    see.
 
     Args:
         engine: The engine; it stays as it is if this fails, on all ranks.
         folder: What `mlo.save` wrote.
+        place: Whether to go on where the batches were, and with the random numbers of then (see `Engine.seek`); if not,
+            batches and generators go on as they are.
+
+    Returns:
+        What `mlo.save` was given as `more`, with tensors on the CPU.
 
     Raises:
-        DataError: If there is no such checkpoint, it is damaged, was written by a newer library, or is of other
-            problems or updates; the message names the first difference. On all ranks, if on one.
+        DamagedError: If a file is not what was written, or is missing.
+        DataError: If there is no such checkpoint, it was written by another version of the format, or is of other
+            problems, updates, batches or ranks; the message names the first difference. On all ranks, if on one.
         RankError: If a rank has ended.
     """
     check_engine("restore", engine)
     ranks, path = Ranks(engine.parallel), Path(folder).resolve()
     with recording():
-        held, digest = ranks.agreed(lambda: _read(engine, path))
-    digests = ranks.gathered(digest)
-    other = next((rank for rank, found in enumerate(digests) if found != digests[0]), None)
+        found = ranks.agreed(lambda: _read(engine, path, ranks, place=place))
+    digests = ranks.gathered(found.digest)
+    other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
     if other is not None:
         raise DataError(f"{path}: rank {other} sees another checkpoint there than rank 0: let all ranks see one")
-    engine.rewind(held)
+    if found.position is not None:
+        position = found.position
+        ranks.agreed(lambda: engine.seek(position))
+    engine.rewind(found.snapshot)
+    return found.more
 
 
-def _read(engine: Engine, path: Path) -> tuple[Snapshot, str]:
+def read_more(folder: Path) -> Any:
+    """Check all files of a checkpoint, and return what its user added.
+
+    Raises:
+        DamagedError: If a file is not what was written.
+        DataError: If there is none, or it is of another version of the format.
+    """
+    path = present(folder)
+    manifest = read_manifest(path)
+    check_files(path, manifest.files)
+    wanted = set(keys(manifest.content.more))
+    tensors = read(path, {key: place for key, place in manifest.places.items() if key in wanted}) if wanted else {}
+    return decoded(manifest.content.more, tensors.__getitem__, {})
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    snapshot: Snapshot
+    position: Position | None
+    more: Any
+    digest: str
+
+
+def _read(engine: Engine, path: Path, ranks: Ranks, *, place: bool) -> _Found:
     folder = present(path)
     manifest, now = read_manifest(folder), engine.snapshot()
     content = manifest.content
-    found = next(differences(engine.graph, now, content, manifest.places), None)
+    found = next(differences(engine.graph, now, content), None)
     if found is not None:
         raise DataError(f"{path}: {found}: {_CURE}")
+    position = _position(path, content, ranks) if place else None
+    check_files(folder, manifest.files)
     tensors = read(folder, manifest.places)
-    if content.digest(fingerprints(tensors)) != manifest.digest:
-        raise DataError(f"{path}: its files are not what was written: take an earlier checkpoint")
     try:
-        return unpacked(engine.graph, now, content, tensors), manifest.digest
+        snapshot = unpacked(engine.graph, now, content, tensors)
+        return _Found(snapshot, position, decoded(content.more, tensors.__getitem__, {}), manifest.digest)
     except DataError as error:
         raise DataError(f"{path}: {error}: {_CURE}") from error
+
+
+def _position(path: Path, content: Content, ranks: Ranks) -> Position:
+    if len(content.places) != ranks.size:
+        were, are = (f"{count} rank{'s' if count > 1 else ''}" for count in (len(content.places), ranks.size))
+        cure = "start as many, or give place=False, so that batches begin anew"
+        raise DataError(f"{path}: was saved by {were}, and there {'is' if ranks.size == 1 else 'are'} {are}: {cure}")
+    try:
+        return decoded_position(content.places[ranks.rank])
+    except ValueError as error:
+        raise DamagedError(f"{path}: its places are damaged ({error}): take an earlier checkpoint") from error

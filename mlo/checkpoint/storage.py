@@ -8,6 +8,7 @@ read here; where each tensor lies is kept in the manifest as well. A tensor itse
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from mlo.checkpoint.tree import Tensors
-from mlo.errors import DataError
+from mlo.errors import DamagedError
 
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
 _SUFFIX = ".distcp"
@@ -85,11 +86,33 @@ def write(folder: Path, tensors: Tensors) -> dict[str, Place]:
     return {key: _place(value, stored[key]) for key, value in copies.items()}
 
 
-def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
-    """Read tensors to memory of the host.
+def digests(folder: Path) -> dict[str, list[Any]]:
+    """Return size and SHA-256 of each file in a folder, by name."""
+    return {file.name: _digest(file) for file in sorted(folder.iterdir())}
+
+
+def check_files(folder: Path, files: Mapping[str, list[Any]]) -> None:
+    """Compare files with what they were when they were written.
 
     Raises:
-        DataError: If they cannot be read; the message names the folder.
+        DamagedError: If one is missing, or is not what was written; the message names it.
+    """
+    for name, expected in files.items():
+        file = folder / name
+        try:
+            if file.stat().st_size == expected[0] and _digest(file) == expected:
+                continue
+            what = "is not what was written"
+        except OSError as error:
+            what = f"cannot be read ({error.strerror or error})"
+        raise DamagedError(f"{file}: {what}: take an earlier checkpoint")
+
+
+def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
+    """Read tensors to memory of the host, of files that were checked.
+
+    Raises:
+        DamagedError: If they cannot be read; the message names the folder.
     """
     from torch.distributed.checkpoint.state_dict_loader import load
 
@@ -99,11 +122,18 @@ def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
         }
         with _raised():
             load(dict(tensors), storage_reader=_reader(folder, places), no_dist=True)
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # a foreign file can fail in any way
         # The first sentence: what follows in torch's messages is advice that does not fit here.
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).split(". ")[0] or type(error).__name__
-        raise DataError(f"{folder}: its tensors cannot be read ({reason[:200]}): take an earlier checkpoint") from error
+        raise DamagedError(
+            f"{folder}: its tensors cannot be read ({reason[:200]}): take an earlier checkpoint"
+        ) from error
     return tensors
+
+
+def _digest(file: Path) -> list[Any]:
+    with file.open("rb") as stream:
+        return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
 def fingerprints(tensors: Tensors) -> dict[str, str]:

@@ -19,6 +19,9 @@ from mlo.errors import DataError
 Node = dict[str, Any]
 Tensors = dict[str, Tensor]
 
+NOTHING: Node = {"value": None}
+"""The node of None."""
+
 
 def escaped(name: object) -> str:
     """Return a name as one part of a path."""
@@ -33,11 +36,16 @@ def keep(tensors: Tensors, key: str, value: Tensor) -> str:
     """
     if key in tensors:
         raise DataError(f"{key}: two names of one problem read the same, such as 0 and '0': rename one")
+    check_dense(key, value)
+    tensors[key] = value.detach()
+    return key
+
+
+def check_dense(key: str, value: Tensor) -> None:
+    """Raise unless a tensor is a plain block of numbers."""
     if value.layout != torch.strided or value.is_quantized:
         kind = "quantized" if value.is_quantized else str(value.layout).removeprefix("torch.")
         raise DataError(f"{key}: a {kind} tensor cannot be kept in a checkpoint: hold a dense one")
-    tensors[key] = value.detach()
-    return key
 
 
 def encoded(value: Any, path: str, tensors: Tensors) -> Node:

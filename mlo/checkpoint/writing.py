@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlo.checkpoint.content import packed
 from mlo.checkpoint.folder import MANIFEST, replaced, written
 from mlo.checkpoint.manifest import Content, Manifest
+from mlo.checkpoint.position import encoded_position
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.storage import fingerprints, write
-from mlo.checkpoint.tree import Tensors
+from mlo.checkpoint.storage import digests, fingerprints, write
+from mlo.checkpoint.tree import NOTHING, Tensors, keys
 from mlo.engine import Engine
 from mlo.errors import ConfigError, DataError
 
 Folder = str | os.PathLike[str]
 
 
-def save(engine: Engine, folder: Folder) -> None:
-    """Write all that an engine holds between two steps to a folder, for `mlo.restore`.
+def save(engine: Engine, folder: Folder, *, more: Any = None) -> None:
+    """Write all that decides how an engine goes on to a folder, for `mlo.restore`.
 
-    Kept are values, module buffers, optimizer states, the solutions that the next linear solves start from, and the
-    numbers of steps and of warnings: with the same batches and random numbers, an engine that is restored goes on bit
-    for bit as one that was not stopped. Not kept are the place in the batches, random generators, losses and data, and
-    parameters of a module that are frozen: for these, a fingerprint.
+    Kept are values, module buffers, optimizer states, the solutions that the next linear solves start from, the numbers
+    of steps and of warnings; and of each rank the place in its batches and the states of the random generators of
+    torch, numpy and `random`. An engine that is restored goes on bit for bit as one that was not stopped. Not kept are
+    losses and data, and parameters of a module that are frozen: for these, a fingerprint.
 
     The folder is written beside its place and then renamed; a checkpoint that is there is replaced by a whole one, or
-    stays. Its tensors are in the format of torch.distributed.checkpoint, under keys such as `values/NAME/PARAMETER`,
-    `buffers/NAME/BUFFER` and `states/NAME/...`; all else is in `mlo.json`.
+    stays. Its tensors are in the format of torch.distributed.checkpoint, under keys such as `values/NAME/0` and
+    `states/NAME/...`; all else is in `mlo.json`, with a checksum of each file and of itself.
 
     All ranks that share the work (`parallel` of the engine) make this call, with the same folder: rank 0 writes, and
     the others wait for it.
@@ -35,24 +38,34 @@ def save(engine: Engine, folder: Folder) -> None:
     Args:
         engine: The engine, between two steps.
         folder: Where to; made if need be, its parents too.
+        more: What else to keep, such as a learning curve: tensors, numbers, texts, and tuples, lists or dicts of them.
+            `mlo.restore` returns it. Of several ranks, that of rank 0 is kept.
 
     Raises:
-        DataError: If the folder holds something else, or cannot be written; if an optimizer keeps what cannot be
-            written; or if ranks do not hold the same. On all ranks, if on one.
+        DataError: If the folder holds something else, or cannot be written; if an optimizer, batches or `more` hold
+            what cannot be written; or if ranks do not hold the same. On all ranks, if on one.
         ConfigError: If ranks give different folders.
         RankError: If a rank has ended.
     """
     check_engine("save", engine)
     ranks, path = Ranks(engine.parallel), Path(folder).resolve()
     _check_same_folder(ranks, path)
-    content, tensors = ranks.agreed(lambda: packed(engine.graph, engine.snapshot()))
-    digest = _shared_digest(ranks, content, tensors)
+    places = ranks.gathered(ranks.agreed(lambda: encoded_position(engine.position())))
+    content, tensors = ranks.agreed(lambda: packed(engine.graph, engine.snapshot(), places, more))
+    if ranks.rank:
+        content, tensors = _without_more(content, tensors)
+    digest = _shared_digest(ranks, *_without_more(content, tensors))
 
     def finish() -> None:
         if ranks.rank == 0:
             _write(path, content, tensors, digest)
 
     ranks.agreed(finish)
+
+
+def _without_more(content: Content, tensors: Tensors) -> tuple[Content, Tensors]:
+    added = set(keys(content.more))
+    return replace(content, more=NOTHING), {key: value for key, value in tensors.items() if key not in added}
 
 
 def check_engine(user: str, engine: Engine) -> None:
@@ -63,7 +76,8 @@ def check_engine(user: str, engine: Engine) -> None:
 
 def _write(folder: Path, content: Content, tensors: Tensors, digest: str) -> None:
     with replaced(folder) as new:
-        manifest = Manifest(content, write(new, tensors), digest)
+        places = write(new, tensors)
+        manifest = Manifest(content, places, digest, digests(new))
         written(new / MANIFEST, manifest.text())
 
 
@@ -85,7 +99,9 @@ def _shared_digest(ranks: Ranks, content: Content, tensors: Tensors) -> str:
     digests: list[str] = ranks.gathered(content.digest(own))
     other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
     if other is not None:
-        first, second = (ranks.gathered(own)[rank] for rank in (0, other))
+        # By name only now, for that takes longer.
+        named = fingerprints(content.named(tensors))
+        first, second = (ranks.gathered(named)[rank] for rank in (0, other))
         where = next((key for key in {**first, **second} if first.get(key) != second.get(key)), "the number of steps")
         cure = "let all make the same steps, or give parallel=mlo.Alone() to engines that share nothing"
         raise DataError(f"rank {other}: does not hold the same as rank 0, first in {where}: {cure}")
