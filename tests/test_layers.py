@@ -45,8 +45,10 @@ LAYERS: list[set[str]] = [  # lowest first
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
-    {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded"},
+    {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded", "lock"},
+    {"sealed"},
     {"jobs", "config_fields", "launch"},
+    {"stopping"},
     {"objective", "space"},
     {"data", "methods", "networks"},
     {"settings"},

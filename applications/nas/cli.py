@@ -11,6 +11,7 @@ from applications.nas import launch
 from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
 from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.stopping import Stopped, Terminated
 from mlo import ConfigError, MLOError
 
 USAGE = """\
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; None for those of the process.
 
     Returns:
-        0 if it succeeded, 2 if the request or the data was at fault; then one line says what and what to do.
+        0 if it succeeded, 2 if the request or the data was at fault; then one line says what and what to do. 130 if
+        Ctrl-C stopped it, 143 if SIGTERM did.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -70,13 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{words[0]}: this is for one process: start it without torchrun")
         load_plugins()
         COMMANDS[words[0]](words[1:], console)
+    except Stopped as stop:
+        sys.stderr.write(f"{launch.prefix()}{stop}\n")
+        return stop.code
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         sys.stderr.write(f"{launch.prefix()}error: {error}{notes}\n")
         return 2
     except SystemExit as stop:  # tyro has printed its message, or the help
         return int(stop.code or 0)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         sys.stderr.write("interrupted; what was measured until now is in the run folder\n")
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     return 0

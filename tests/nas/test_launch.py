@@ -16,6 +16,7 @@ from rich.console import Console
 
 from applications.nas._lane import Failure
 from applications.nas.jobs import Job, Reporter
+from applications.nas.lock import is_locked, locked
 from applications.nas.sweep.launch import local
 from applications.nas.sweep.launch import uninterrupted as module
 from applications.nas.sweep.launch.call import ClusterCall
@@ -24,7 +25,6 @@ from applications.nas.sweep.launch.engine import AbstractEngine
 from applications.nas.sweep.launch.local import LocalLauncher
 from applications.nas.sweep.launch.place import Claim, Place
 from applications.nas.sweep.launch.running import call_off
-from applications.nas.sweep.lock import is_locked, locked
 from mlo import ConfigError, DataError, DivergenceError
 
 HERE = Claim("first", "made-up", "here")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from applications.nas.config_file import from_json, renewed, to_json
+from applications.nas.lock import locked
 from applications.nas.run_folder import write_text
-from applications.nas.sweep.lock import locked
 from applications.nas.sweep.plan import SweepSettings
 from mlo import ConfigError
 

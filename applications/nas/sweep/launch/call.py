@@ -9,8 +9,8 @@ import torch
 
 from applications.nas._lane import Failure
 from applications.nas.jobs import Job, Reporter
+from applications.nas.lock import locked
 from applications.nas.sweep.launch.place import Place, ProgressFile
-from applications.nas.sweep.lock import locked
 from mlo import MLOError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from applications.nas._lane import Failure
 from applications.nas.files import read_object, write_json
 from applications.nas.jobs import Message
-from applications.nas.sweep.lock import is_locked
+from applications.nas.lock import is_locked
 from mlo import DataError, MLOError
 
 JOBS = "jobs"

@@ -1,0 +1,70 @@
+"""Files of tensors that tell whether they are what was written: a checksum in the comment of torch's ZIP format.
+
+Other programs read them by `torch.load(file, weights_only=True)`, as any file of torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from applications.nas.files import write_bytes
+from mlo import DamagedError, DataError
+
+_MARK, _FORMAT = b"mlo-nas ", 1
+_NO_COMMENT = b"\0\0"
+
+
+def write_sealed(path: Path, state: Any) -> None:
+    """Write tensors on the CPU and plain data, whole or not at all.
+
+    Args:
+        path: The file, in a folder that exists.
+        state: Tensors, numbers, texts, and tuples, lists or dicts of them.
+
+    Raises:
+        DataError: If it cannot be written: the disk is full, the folder is read-only or gone.
+    """
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    content = stream.getvalue()
+    # A ZIP file ends with the length of its comment, which torch leaves empty, and the comment.
+    comment = _MARK + b"%d " % _FORMAT + hashlib.sha256(content).hexdigest().encode()
+    write_bytes(path, content[:-2] + len(comment).to_bytes(2, "little") + comment)
+
+
+def read_sealed(path: Path, fix: str) -> Any:
+    """Read what `write_sealed` wrote, without running code that the file may contain.
+
+    Args:
+        path: The file.
+        fix: What to do if it is damaged: the end of the error's message.
+
+    Returns:
+        The state, with its tensors on the CPU.
+
+    Raises:
+        DamagedError: If it is missing, cut off, changed, or something else; the message names it.
+        DataError: If a newer version wrote it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read ({error.strerror or error}): {fix}") from error
+    size = len(content) - content.rfind(_MARK) if _MARK in content[-200:] else 0
+    words = content[len(content) - size :].split(b" ")
+    plain = content[: len(content) - size - 2] + _NO_COMMENT
+    if size and len(words) == 3 and words[1].isdigit() and int(words[1]) > _FORMAT:
+        raise DataError(f"{path} is of format {int(words[1])}, and this version reads {_FORMAT}: update the library")
+    expected = [b"%d" % _FORMAT, hashlib.sha256(plain).hexdigest().encode()]
+    if not size or words[1:] != expected or content[len(plain) - 2 : len(plain)] != size.to_bytes(2, "little"):
+        raise DamagedError(f"{path} is not what was written: {fix}")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file can fail in any way
+        reason = " ".join(str(error).split(". ")[0].split())[:200]
+        raise DamagedError(f"{path} cannot be read ({reason}): {fix}") from error
