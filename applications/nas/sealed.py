@@ -33,7 +33,7 @@ def write_sealed(path: Path, state: Any) -> None:
     torch.save(state, stream)
     content = stream.getvalue()
     # A ZIP file ends with the length of its comment, which torch leaves empty, and the comment.
-    comment = _MARK + b"%d " % _FORMAT + hashlib.sha256(content).hexdigest().encode()
+    comment = _comment(content, b"%d" % _FORMAT)
     write_bytes(path, content[:-2] + len(comment).to_bytes(2, "little") + comment)
 
 
@@ -56,15 +56,20 @@ def read_sealed(path: Path, fix: str) -> Any:
     except OSError as error:
         raise DamagedError(f"{path} cannot be read ({error.strerror or error}): {fix}") from error
     size = len(content) - content.rfind(_MARK) if _MARK in content[-200:] else 0
-    words = content[len(content) - size :].split(b" ")
-    plain = content[: len(content) - size - 2] + _NO_COMMENT
-    if size and len(words) == 3 and words[1].isdigit() and int(words[1]) > _FORMAT:
-        raise DataError(f"{path} is of format {int(words[1])}, and this version reads {_FORMAT}: update the library")
-    expected = [b"%d" % _FORMAT, hashlib.sha256(plain).hexdigest().encode()]
-    if not size or words[1:] != expected or content[len(plain) - 2 : len(plain)] != size.to_bytes(2, "little"):
+    number = content[len(content) - size :].removeprefix(_MARK).partition(b" ")[0]
+    plain, comment = content[: len(content) - size - 2] + _NO_COMMENT, content[len(content) - size - 2 :]
+    right = _comment(plain, number)
+    if not size or comment != len(right).to_bytes(2, "little") + right:
         raise DamagedError(f"{path} is not what was written: {fix}")
+    if number != b"%d" % _FORMAT:
+        wrote = f"{path} is of format {number.decode()}, and this version reads {_FORMAT}"
+        raise DataError(f"{wrote}: read it with the version of the library that wrote it")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file can fail in any way
         reason = " ".join(str(error).split(". ")[0].split())[:200]
         raise DamagedError(f"{path} cannot be read ({reason}): {fix}") from error
+
+
+def _comment(content: bytes, number: bytes) -> bytes:
+    return _MARK + number + b" " + hashlib.sha256(content + number).hexdigest().encode()
