@@ -48,7 +48,7 @@ NAS_LAYERS: list[set[str]] = [  # lowest first
     {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded", "lock"},
     {"sealed"},
     {"jobs", "config_fields", "launch"},
-    {"stopping"},
+    {"stopping", "pace"},
     {"objective", "space"},
     {"data", "methods", "networks"},
     {"settings"},
