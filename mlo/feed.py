@@ -27,7 +27,12 @@ class Feed:
         """Begin with the batches of problem `name`."""
         self._name, self._batches = name, batches
         self._iterator: Iterator[Any] | None = None
-        self._passes = 0
+        self._passes = self._drawn = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the batch that was drawn last is: in which pass, from 1, as which batch of it, from 1; 0 for none."""
+        return self._passes + 1, self._drawn
 
     def draw(self) -> Any:
         """Return the next batch, of the next pass if this one has ended; None if there are no batches at all."""
@@ -45,12 +50,14 @@ class Feed:
             return None
         if self._iterator is None:
             self._iterator = iter(self._batches)
-        return next(self._iterator, ENDED)
+        batch = next(self._iterator, ENDED)
+        self._drawn += batch is not ENDED
+        return batch
 
     def renew(self) -> None:
         """Begin the next pass, in another order if the batches are those of a `DistributedSampler`."""
         self._iterator = None
-        self._passes += 1
+        self._passes, self._drawn = self._passes + 1, 0
         in_batches = getattr(self._batches, "batch_sampler", None)
         holders = (self._batches, getattr(self._batches, "sampler", None), in_batches)
         for holder in (*holders, getattr(in_batches, "sampler", None)):

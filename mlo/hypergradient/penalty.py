@@ -97,7 +97,7 @@ class Penalty(AbstractResponse):
     ) -> Pullback:
         """Push the answer, and take the difference of two gradients with respect to the inputs."""
         if not_finite(cotangent) is not None:
-            raise DivergenceError(spoilt_cotangent(node.name))
+            raise DivergenceError(*spoilt_cotangent(node.name))
         if float(norm(cotangent)) == 0.0:
             return Pullback({name: zeros_like(trace.record.others[name]) for name in wanted})
         adjoint = node.adjoint if self.warm_start else None
