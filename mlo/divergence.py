@@ -66,13 +66,15 @@ class Attempts:
     Attributes:
         policy: What to do with those that fail.
         ranks: Who makes the step together.
-        given_up: The messages of those that failed.
+        given_up: The messages of those that failed, with their notes.
+        said: The same without.
         agreed: Whether the ranks have told each other that they make the present one.
     """
 
     policy: AbstractOnDivergence
     ranks: AbstractRanks
     given_up: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     agreed: bool = False
 
     def another(self, error: Exception) -> bool:
@@ -84,9 +86,10 @@ class Attempts:
             return False
         text = _text(error)
         if len(self.given_up) + 1 >= self.policy.most:
-            self._tell_of_earlier(error, text)
+            self._tell_of_earlier(error)
             return False
         self.given_up.append(text)
+        self.said.append(str(error))
         if self.ranks.replica == self.ranks.member == 0:
             log.warning("skipped: %s", text)
         return True
@@ -110,11 +113,11 @@ class Attempts:
             error.add_note(f"not skipped, for rank {other[0]} met another error: {other[1]}")
         return other is None
 
-    def _tell_of_earlier(self, error: Exception, text: str) -> None:
+    def _tell_of_earlier(self, error: Exception) -> None:
         if self.given_up:
-            others = "; ".join(dict.fromkeys(found for found in self.given_up if found != text))
-            said = f", before with: {others}" if others else ""
-            error.add_note(f"given up after {len(self.given_up) + 1} attempts at this step{said}")
+            others = "; ".join(dict.fromkeys(found for found in self.said if found != str(error)))
+            before = f"; before: {others}" if others else ""
+            error.add_note(f"given up after {len(self.given_up) + 1} attempts at this step{before}")
 
 
 def checked_policy(policy: object) -> AbstractOnDivergence:

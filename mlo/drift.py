@@ -100,9 +100,24 @@ def _judge(stage: _Stage, size: float) -> None:
     before = _distance(stage.shared(stage.context.stored[stage.name]), anchor)
     after = _distance(stage.shared(stage.end), anchor)
     limit, c = FAR * stage.scale(), stage.strength()
-    overshoots = stage.rule.proximal.form == "explicit" and c > 2 and max(before, limit) < after < math.inf
-    if overshoots or 2 * (_size(anchor) + limit) < after - before < math.inf:
+    sure = stage.rule.proximal.form == "explicit" and c > 2
+    if driven_away(before, after, anchor=_size(anchor), limit=limit, sure=sure):
         raise DivergenceError(_told(stage, before, after, c), _cure(stage, c), problem=stage.name)
+
+
+def driven_away(before: float, after: float, *, anchor: float, limit: float, sure: bool) -> bool:
+    """Return whether a step took a stage further from what it is held near than a stable one can.
+
+    Args:
+        before: |d|, the distance before the step.
+        after: |d'|, the distance afterwards, from the same anchor.
+        anchor: |A|.
+        limit: How far w* may be from the origin.
+        sure: Whether the step is known to be unstable for every loss.
+    """
+    if sure and max(before, limit) < after < math.inf:
+        return True
+    return 2 * (anchor + limit) < after - before < math.inf
 
 
 def _told(stage: _Stage, before: float, after: float, c: float) -> str:
