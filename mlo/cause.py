@@ -33,6 +33,7 @@ def explained(context: Context) -> Iterator[None]:
         with context.tally.explaining():
             yield
     except DivergenceError as error:
+        _name_culprit(context, error)
         _name_term(context, error)
         finding = cause(context, error.problem)
         if finding is not None:
@@ -130,10 +131,24 @@ def _first_spoilt(params: Params) -> str | None:
     return next((key for key, value in params.items() if _count(value)[0]), None)
 
 
+def _name_culprit(context: Context, error: DivergenceError) -> None:
+    """Say whose loss it was, where that is not known: an adjoint sees only what came of it."""
+    if error.problem is None:
+        for name in reversed(context.graph.names):
+            loss = context.tally.losses.get(name)
+            if loss is not None and not bool(torch.isfinite(loss)):
+                error.problem = name
+                error.say(f"the loss of problem {name!r} is {float(loss)}")
+                return
+
+
 def _name_term(context: Context, error: DivergenceError) -> None:
     """Say which term of a sum it was, where its loss is one."""
     loss = context.graph[error.problem].loss if error.problem is not None else None
     if not isinstance(loss, Sum) or not error.what.startswith("the loss of"):
+        return
+    if len(loss.terms) == 1:
+        error.say(f"{error.what}, from {loss.label(0)}")
         return
     for name, terms, losses in context.tally.terms:
         for term, value in zip(terms, losses, strict=True):

@@ -63,6 +63,7 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
         parts = scaling.left(total, parts)
     context.tally.gradients += 1
     seen = share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
+    context.tally.losses[name] = seen.loss
     if not share.whole:  # all ranks are to tell the same of what was lost on one
         scaling.look(seen.loss, seen.parts)
     return seen

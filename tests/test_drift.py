@@ -107,7 +107,11 @@ def step_size(rate, **options):
 
 
 DIVERGING = {
-    "literal, insisted on": (step_size(0.1), mlo.Proximal(20.0, step_size=0.1, form="explicit", allow_unstable=True), 1),
+    "literal, insisted on": (
+        step_size(0.1),
+        mlo.Proximal(20.0, step_size=0.1, form="explicit", allow_unstable=True),
+        1,
+    ),
     "curved loss": (step_size(0.1), mlo.Proximal(9.0, step_size=0.1, form="explicit"), 5.0),
     "momentum": (step_size(0.1, momentum=0.9), mlo.Proximal(9.9, step_size=0.1, form="explicit"), 30.0),
     "implicit, too large a step": (step_size(0.1), mlo.Proximal(1.0, step_size=0.1), 40.0),
@@ -126,7 +130,9 @@ def test_the_stage_its_anchor_c_and_the_cure_are_named(case, dtype, frozen):
     update, proximal, curvature = DIVERGING[case]
     calm = learner("l", dtype, update=update, curvature=0.1 if case != "momentum" else 0.01)
     found = engine([calm, learner("r", dtype, update=update, curvature=curvature)], proximal, dtype=dtype)
-    with pytest.raises(mlo.DivergenceError, match=r"chain diverges at problem '\w@\d': it is held near '\w@\d' with c ="):
+    with pytest.raises(
+        mlo.DivergenceError, match=r"chain diverges at problem '\w@\d': it is held near '\w@\d' with c ="
+    ):
         for _ in range(300):
             before = found.values
             found.step(frozen=frozen)
@@ -161,7 +167,9 @@ def test_a_rate_that_rises_over_the_bound_is_refused_where_it_does_with_the_stag
     found.step()
     found.step()
     before = found.values
-    with pytest.raises(mlo.StabilityError, match=r"^problem 'r@1', held near 'l@1': .*c = 2\*eta\*lambda = .* = 2.16") as e:
+    with pytest.raises(
+        mlo.StabilityError, match=r"^problem 'r@1', held near 'l@1': .*c = 2\*eta\*lambda = .* = 2.16"
+    ) as e:
         found.step()
     assert e.value.__notes__ == ["in outer step 3 of the engine"]
     assert all(torch.equal(before[name], value) for name, value in found.values.items())

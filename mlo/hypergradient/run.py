@@ -58,6 +58,8 @@ def check_finite(name: str, trace: Trace) -> None:
     for step, loss in enumerate(trace.losses):
         if not math.isfinite(float(loss)):
             cure = "lower its step size, or check its batch"
+            if step > 0:
+                cure += f", or its gradient at step {step - 1}: a square root or a norm at zero has none"
             what = f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve"
             raise DivergenceError(what, cure, problem=name)
     culprit = not_finite(trace.answer)
