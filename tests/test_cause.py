@@ -56,9 +56,8 @@ def problem(batches):
 
     def loss(v, batch):
         leaves = torch.utils._pytree.tree_leaves(batch)
-        numbers = [
-            torch.as_tensor(leaf).double().sum() for leaf in leaves if isinstance(leaf, torch.Tensor | np.ndarray)
-        ]
+        found = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor | np.ndarray)]
+        numbers = [torch.as_tensor(leaf).double().sum() for leaf in found]
         return (v.a * sum(numbers)).sum()
 
     update = torchopt.sgd(0.1)
