@@ -106,3 +106,12 @@ def test_a_linear_solve(solver):
     with pytest.raises(mlo.DivergenceError, match=r"problem 'w': the adjoint solve|the hypergradient of problem 'a'"):
         mlo.hypergradient(mlo.ProblemGraph([top, w]), of="a")
     fails(mlo.Engine(mlo.ProblemGraph([top, w])), r"'w': the adjoint solve|hypergradient of problem 'a'", step=1)
+
+
+def test_what_a_single_loop_keeps_though_it_answers_with_what_was_before():
+    update = torchopt.sgd(1e308)
+    start = torch.ones(3, dtype=F64)
+    rule = mlo.SingleLoop(0.1)
+    w = mlo.Problem("w", lambda v, _: 1e3 * ((v.w + v.a) ** 2).sum(), start, reads=["a"], update=update, response=rule)
+    a = mlo.Problem("a", lambda v, _: (v.w**2).sum(), start, reads=["w"], update=SGD)
+    fails(mlo.Engine(mlo.ProblemGraph([a, w])), "problem 'w': 'value' is not finite after its update", step=1)
