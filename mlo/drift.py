@@ -14,6 +14,9 @@ and one that goes further shows an unstable M, whatever came before: nothing has
 the origin is assumed, a multiple of the size that the weights had when they were declared. Where c > 2, M has such an
 eigenvalue whatever H, and the distance alone tells.
 
+Where the last stage holds the first one ("cyclic"), the circle may be unstable though no stage is: A grows along with
+d. There a distance that is `FAR` times as large again has to do.
+
 With momentum, and with losses that are not quadratic, it is a rule of thumb: weights a thousand times their size at the
 start, that one step drives away by more than twice as much again.
 """
@@ -101,11 +104,12 @@ def _judge(stage: _Stage, size: float) -> None:
     after = _distance(stage.shared(stage.end), anchor)
     limit, c = FAR * stage.scale(), stage.strength()
     sure = stage.rule.proximal.form == "explicit" and c > 2
-    if driven_away(before, after, anchor=_size(anchor), limit=limit, sure=sure):
+    circle = stage.rule.proximal.anchor == "cyclic"
+    if driven_away(before, after, anchor=_size(anchor), limit=limit, sure=sure, circle=circle):
         raise DivergenceError(_told(stage, before, after, c), _cure(stage, c), problem=stage.name)
 
 
-def driven_away(before: float, after: float, *, anchor: float, limit: float, sure: bool) -> bool:
+def driven_away(before: float, after: float, *, anchor: float, limit: float, sure: bool, circle: bool) -> bool:
     """Return whether a step took a stage further from what it is held near than a stable one can.
 
     Args:
@@ -114,15 +118,16 @@ def driven_away(before: float, after: float, *, anchor: float, limit: float, sur
         anchor: |A|.
         limit: How far w* may be from the origin.
         sure: Whether the step is known to be unstable for every loss.
+        circle: Whether the first stage is held near the last one.
     """
-    if sure and max(before, limit) < after < math.inf:
+    if (sure and max(before, limit) < after < math.inf) or (circle and FAR * limit < after < math.inf):
         return True
     return 2 * (anchor + limit) < after - before < math.inf
 
 
 def _told(stage: _Stage, before: float, after: float, c: float) -> str:
     near = f"it is held near {stage.rule.anchor!r} with c = 2*eta*lambda = {c:.3g}"
-    grown = f"its distance from it grew from {before:.2g} to {after:.2g} in one step"
+    grown = f"its distance from it went from {before:.2g} to {after:.2g} in one step"
     return f"the proximal chain diverges at problem {stage.name!r}: {near}, and {grown}"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchopt
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import mlo
@@ -18,17 +18,18 @@ class Chain:
     """Quadratic stages by their recursion, with numbers drawn at random; the first learner's stages are stable.
 
     Args:
+        circle: Whether the explicit step of the first stage is to be held near the last one, where c > 1.
         growth: By how much the steepest stage of the last learner exceeds the bound of stability; None for not at all.
     """
 
-    def __init__(self, draw, *, growth):
+    def __init__(self, draw, *, growth, circle=False):
         self.random = np.random.default_rng(draw(st.integers(0, 2**31)))
-        self.explicit = draw(st.booleans())
-        self.cyclic = growth is None and draw(st.booleans())
+        self.explicit = circle or draw(st.booleans())
+        self.cyclic = circle or (growth is None and draw(st.booleans()))
         self.learners = draw(st.integers(1 if growth is None else 2, 3))
         self.count, dim = max(2, self.learners * draw(st.integers(1, 4))), draw(st.integers(1, 4))
         self.inner, self.noise = draw(st.integers(1, 3)), draw(st.sampled_from([0.0, 0.0, 1.0, 10.0]))
-        self.c = draw(st.floats(0, 1.99)) if self.explicit else draw(st.floats(0, 50))
+        self.c = draw(st.floats(1.0 if circle else 0.0, 1.99)) if self.explicit else draw(st.floats(0, 50))
         room = (2 - self.c) if self.explicit else (2 + self.c)  # the step size times the curvature stays below
         self.steepness = self.random.uniform(0, 1, (self.learners, dim)) * draw(st.floats(0, 0.999)) * room
         self.steepness[0] = np.minimum(self.steepness[0], 1.99)  # the first stage has no anchor
@@ -42,22 +43,39 @@ class Chain:
         """Make an outer step; return whether a stage alarms."""
         last = self.w[-1].copy()
         for i in range(self.count):
-            anchor = self.w[i - 1] if i else last if self.cyclic else None
-            begin, own = self.w[i].copy(), i % self.learners
-            target = self.optimum[own] + self.noise * self.random.normal(0, 1, begin.shape)
-            for _ in range(self.inner):
-                half = self.w[i] - self.steepness[own] * (self.w[i] - target)
-                if anchor is None:
-                    self.w[i] = half
-                elif self.explicit:
-                    self.w[i] = half - self.c * (self.w[i] - anchor)
-                else:
-                    self.w[i] = (half + self.c * anchor) / (1 + self.c)
+            anchor, begin = self.anchor(self.w, last, i), self.w[i].copy()
+            target = self.optimum[i % self.learners] + self.noise * self.random.normal(0, 1, begin.shape)
+            self.w[i] = self.solved(begin, anchor, target, i)
             if anchor is not None:
                 ends = (_norm(begin - anchor), _norm(self.w[i] - anchor))
-                if driven_away(*ends, anchor=_norm(anchor), limit=FAR * self.scale[i], sure=False):
+                known = {"anchor": _norm(anchor), "limit": FAR * self.scale[i], "sure": False, "circle": self.cyclic}
+                if driven_away(*ends, **known):
                     return True
         return False
+
+    def anchor(self, w, last, i):
+        return w[i - 1] if i else last if self.cyclic else None
+
+    def solved(self, w, anchor, target, i):
+        """Return what stage i makes of its value."""
+        for _ in range(self.inner):
+            half = w - self.steepness[i % self.learners] * (w - target)
+            if anchor is None:
+                w = half
+            elif self.explicit:
+                w = half - self.c * (w - anchor)
+            else:
+                w = (half + self.c * anchor) / (1 + self.c)
+        return w
+
+    def radius(self):
+        """Return the largest factor of an outer step, over all eigenvectors: of the stages as a whole."""
+        dim = self.w.shape[1]
+        w = np.repeat(np.eye(self.count)[:, :, None], dim, axis=2)  # stage, where it began, coordinate
+        last = w[-1].copy()
+        for i in range(self.count):
+            w[i] = self.solved(w[i], self.anchor(w, last, i), 0.0, i)
+        return max(np.abs(np.linalg.eigvals(w[:, :, j])).max() for j in range(dim))
 
 
 _norm = np.linalg.norm
@@ -67,6 +85,7 @@ _norm = np.linalg.norm
 @settings(max_examples=300, deadline=None)
 def test_a_stable_chain_never_alarms(data):
     chain = Chain(data.draw, growth=None)
+    assume(chain.radius() < 1)
     assert not any(chain.step() for _ in range(70))
 
 
@@ -79,6 +98,15 @@ def test_an_unstable_chain_alarms_long_before_overflow(data, growth):
         steps += 1
         assert steps < 3000
     assert np.abs(chain.w).max() < 1e14  # five orders below where float32 overflows in a square
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_circle_of_stable_stages_that_is_unstable_alarms_long_before_overflow(seed):
+    drawn = iter([seed, 3, 4, 2, 1, 0.0, 1.9, 0.9, 0.0, 0.0])
+    chain = Chain(lambda _: next(drawn), growth=None, circle=True)
+    assert chain.radius() > 1.1
+    assert any(chain.step() for _ in range(1000))
+    assert np.abs(chain.w).max() < 1e14
 
 
 def learner(name, dtype, *, update, curvature=1.0, start=0.5, steps=1):
