@@ -11,6 +11,7 @@ from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import Checkpoints, Kept, restore, save
 from mlo.clip_parts import ClipParts
+from mlo.divergence import Skip, Stop
 from mlo.engine import Engine
 from mlo.errors import (
     ConfigError,
@@ -101,7 +102,9 @@ __all__ = [
     "Record",
     "Report",
     "SingleLoop",
+    "Skip",
     "StabilityError",
+    "Stop",
     "Sum",
     "SyncBatchNorm",
     "UnconvergedError",
