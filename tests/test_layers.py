@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
-    {"files", "config_file", "progress", "console_table", "_lane", "process", "refusal", "seeded"},
+    {"files", "config_file", "progress", "console_table", "_lane", "process", "refusal", "seeded", "typed"},
     {"jobs", "config_fields", "launch"},
     {"objective", "space"},
     {"data", "methods", "networks"},

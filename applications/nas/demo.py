@@ -24,6 +24,7 @@ from applications.nas.settings import Interleaving, RetrainSettings, SearchSetti
 from applications.nas.space.genotype import Genotype, random_genotype
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 INTERLEAVING, SINGLE, RANDOM = "interleaving", "single-task", "random"
@@ -44,6 +45,7 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         """Check what the comparison needs."""
+        check_types("demo", self)
         if self.workers < 1:
             raise ConfigError(f"demo: workers must be at least 1, got {self.workers}")
         if not isinstance(self.search.formulation, Interleaving):
