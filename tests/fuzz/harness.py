@@ -46,7 +46,12 @@ TALLY: dict[str, Counter[str]] = {kind: Counter() for kind in SHARES}
 def cases(kind: str, part: float = 1.0) -> Callable[[Any], Any]:
     """Decorate a property: how many cases it is given; `part` is its share of the kind."""
     share = SHARES[kind] * (TOTAL / sum(SHARES.values()) if TOTAL else 1.0)
-    calm = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
+    calm = [
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.large_base_example,
+    ]
 
     def decorate(test: Any) -> Any:
         limit = settings(max_examples=max(1, round(share * part)), derandomize=True, deadline=None, database=None)

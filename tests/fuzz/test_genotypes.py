@@ -59,7 +59,9 @@ def test_files(data: st.DataObject) -> None:
 @given(st.data())
 def test_values_in_python(data: st.DataObject) -> None:
     junk = python_values | json_values
-    edges = data.draw(st.lists(st.builds(lambda *pair: pair, st.just("skip_connect") | junk, st.integers(0, 2) | junk), max_size=4))
+    edges = data.draw(
+        st.lists(st.builds(lambda *pair: pair, st.just("skip_connect") | junk, st.integers(0, 2) | junk), max_size=4)
+    )
     concat = data.draw(st.lists(st.integers(0, 4) | junk, max_size=3))
 
     def make() -> str:

@@ -36,7 +36,9 @@ def test_all_settings_are_here() -> None:
 def test_a_value_that_does_not_belong(data: st.DataObject) -> None:
     start = data.draw(st.sampled_from(STARTS))
     fields = [field.name for field in dataclasses.fields(start) if field.init]
-    given_values = data.draw(st.dictionaries(st.sampled_from(fields or ["none"]), python_values, min_size=1, max_size=2))
+    given_values = data.draw(
+        st.dictionaries(st.sampled_from(fields or ["none"]), python_values, min_size=1, max_size=2)
+    )
     if not fields:
         return
     made, refused = attempt("settings", lambda: dataclasses.replace(start, **given_values))
