@@ -26,7 +26,8 @@ def check_types(where: str, settings: Any) -> None:
     Raises:
         ConfigError: The message names the field.
     """
-    for name, hint in _hints(type(settings)).items():
+    kind: Any = type(settings)
+    for name, hint in _hints(kind).items():
         value = getattr(settings, name)
         expected = _misfit(hint, value)
         if expected:
@@ -35,7 +36,7 @@ def check_types(where: str, settings: Any) -> None:
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 

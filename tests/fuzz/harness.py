@@ -104,8 +104,11 @@ def tree(folder: Path) -> dict[str, int]:
     return found
 
 
-def command(kind: str, words: list[str], folder: Path) -> int:
-    """Run a command line in a folder; check its exit code, what it says, and what it leaves."""
+def command(kind: str, words: list[str], folder: Path, *, begins: bool = False) -> int:
+    """Run a command line in a folder; check its exit code, what it says, and what it leaves.
+
+    Where work really begins, a run that fails later may leave its folder, if that says why, and the error names it.
+    """
     before, started = tree(folder), time.monotonic()
     out, err = io.StringIO(), io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -119,6 +122,11 @@ def command(kind: str, words: list[str], folder: Path) -> int:
         assert said.startswith("error: "), (words, said)
         assert said.endswith("\n"), (words, said)
         check_line(said[:-1])
+        left = {name for name in tree(folder) if name not in before}
+        if begins and left:
+            assert "what was done until then is in" in said, (words, said)
+            assert any(name.endswith("failure.txt") for name in left), left
+            return code
         assert "run folder" not in out.getvalue(), (words, "it names a folder that is not there")
         assert tree(folder) == before, (words, said)
     return code

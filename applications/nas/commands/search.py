@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from applications.nas import launch
 from applications.nas.commands.common import choose_preset, parse
 from applications.nas.dry_run import describe, make_plan, time_step
 from applications.nas.presets import SEARCH
-from applications.nas.progress import progress, silent
+from applications.nas.progress import Tick, progress, silent
 from applications.nas.run_folder import new_folder, read_search_settings
 from applications.nas.search import search
 from applications.nas.settings import SearchSettings
@@ -60,10 +61,21 @@ def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> 
 
 
 def _search(command: SearchCommand, name: str, console: Console, ranks: launch.Ranks) -> None:
-    with new_folder(command.out, Path("runs"), name) as folder:
-        console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-        with progress(console) as begin:
-            outcome = search(command.settings, folder, begin("search"), ranks)
+    with new_folder(command.out, Path("runs"), name) as folder, progress(console) as begin:
+        outcome = search(command.settings, folder, _announced(begin, folder, console), ranks)
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
+
+
+def _announced(begin: Callable[[str], Tick], folder: Path, console: Console) -> Tick:
+    """Return the progress of a search, which names its folder when it begins: then the request has proved sound."""
+    shown: list[Tick] = []
+
+    def tick(done: int, total: int, text: str) -> None:
+        if not shown:
+            console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+            shown.append(begin("search"))
+        shown[0](done, total, text)
+
+    return tick
