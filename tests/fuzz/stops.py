@@ -42,5 +42,5 @@ def stopped() -> Iterator[None]:
         patch.setattr(search_command, "make_plan", begins)
         patch.setattr(retrain_command, "retrain_run", stop)
         patch.setattr(sweep_command, "sweep", stop)
-        patch.setattr(demo_module, "run_jobs", stop)
+        patch.setattr(demo_module, "new_folder", stop)
         yield

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,7 @@ def test_a_search_on_odd_data_with_odd_settings(data: st.DataObject) -> None:
 
 
 def test_a_broken_image_that_shows_late(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the watch, which looks at a batch before the search begins."""
     with scratch() as folder:
         good = encoded("RGB", 8, 90)
         files: dict[str, bytes | str | None] = {
@@ -67,7 +71,7 @@ def test_a_broken_image_that_shows_late(capsys: pytest.CaptureFixture[str]) -> N
         }
         files["train/b/3.png"] = good[:50]
         build(folder / "root", files)
-        assert main([*SEARCH.split(), "--data.lazy"]) == 2
+        assert main([*SEARCH.split(), "--data.lazy", "--watch.no-gap"]) == 2
         told = capsys.readouterr()
         assert "3.png: cannot be read as an image" in told.err
         assert "what was done until then is in runs/folders-1" in told.err
@@ -97,3 +101,14 @@ def test_seeds_that_finish_beside_one_that_diverges(
         assert main(["retrain", "--resume", "there"]) == 0
         assert "n=3" in capsys.readouterr().out
         assert not (folder / "there" / "failure.txt").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_tyro_says_is_one_line_on_any_terminal(encoding: str) -> None:
+    """It draws its boxes with other signs where the output is no UTF-8."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C", "COLUMNS": "40"}
+    call = [sys.executable, "-m", "applications.nas", "search", "digits", "--epoch", "3"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    told = "error: search: unrecognized options: --epoch, 3: did you mean --epochs? `mlo-nas search digits --help`"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{told} lists the options\n"

@@ -15,7 +15,7 @@ from mlo import ConfigError
 
 _WIDE = "100000"  # columns: tyro breaks its lines where the terminal ends
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
-_EDGE, _RULE = "│", "─"
+_EDGE, _CORNERS, _RULES = "│", ("╭", "╰"), "─-"  # where the output is no UTF-8: no edges, and rules of hyphens
 _PARSING = re.compile(r"Error parsing (?P<place>[^:]*): (?P<why>.*)", re.DOTALL)
 _OPTION = re.compile(r"--[\w.-]+")
 _NUMBERS = re.compile(r"(?:invalid literal for int\(\) with base 10|could not convert string to float): (?P<value>.*)")
@@ -87,11 +87,12 @@ def _parts(box: str) -> list[str]:
     """Return the parts of a box that rules divide, each in one line."""
     parts: list[list[str]] = [[]]
     for line in _COLORS.sub("", box).splitlines():
-        text = line.removeprefix(_EDGE).removesuffix(_EDGE).strip()
-        if not line.startswith(_EDGE) and _RULE in line:  # the upper or the lower edge
+        if line.startswith(_CORNERS):  # the upper or the lower edge
             continue
-        if text and not text.strip(_RULE):
+        text = line.strip(_EDGE + " ")
+        if len(text) > len("--") and not text.strip(_RULES):
             parts.append([])
         elif text:
             parts[-1].append(text)
-    return [" ".join(part).rstrip(".:") for part in parts if part]
+    told = [" ".join(part).rstrip(".:") for part in parts if part]
+    return told if _EDGE in box else told[1:]  # without edges, the title is a part of its own
