@@ -1,4 +1,4 @@
-"""Choices of a problem, and arguments of a hypergradient, that do not belong; see tests/test_bad_input_any.py for graphs.
+"""Choices of a problem and arguments of a hypergradient that do not belong; for graphs, tests/test_bad_input_any.py.
 
 A documented warning is a result: a solver that was asked for too little says so.
 """

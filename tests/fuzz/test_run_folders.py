@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -47,7 +46,7 @@ READERS = [
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real runs, a search and its retraining, beside some that were written for the purpose."""
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
@@ -59,7 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         made_retraining(Path("made"), {"digits": [1.0, 2.0], "loops": [3.0]}, search=made_search(Path("found")))
         with sweep_folder(root / "sweep", SweepSettings(SETTINGS, (Axis("seed", ("0", "1")),))):
             pass  # it was stopped before its first point
-    yield root
+    return root
 
 
 @pytest.mark.usefixtures("stopped")

@@ -16,6 +16,7 @@ from applications.nas.settings._check import (
     MOST_EPOCHS,
     MOST_LAYERS,
     MOST_NODES,
+    MOST_OPERATIONS,
     check,
 )
 from applications.nas.settings.data import Data, DigitsData
@@ -121,6 +122,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
         check_types("search", self)
+        net = self.supernet
         check("search", self, self.epochs >= 1, "epochs must be at least 1")
         check("search", self, self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS}")
         check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
@@ -133,7 +135,10 @@ class SearchSettings:
         cure = "compile must be off where gradient.rule is exact (torch has no second derivatives of compiled code)"
         check("supernet", self.supernet, not (self.supernet.compile and self.rule == "exact"), cure)
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
-        self.stages()  # raises if the method cannot search so
+        edges = net.nodes * (net.nodes + 3) // 2
+        count = edges * len(net.primitives) * max(stage.layers for stage in self.stages())  # or the method cannot so
+        fits = count <= MOST_OPERATIONS
+        check("supernet", net, fits, f"layers, nodes and primitives must make {MOST_OPERATIONS} operations at most")
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the search."""
