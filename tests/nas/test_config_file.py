@@ -51,7 +51,9 @@ searches = st.builds(
         CifarData, classes=st.lists(st.sampled_from([10, 100]), unique=True).map(tuple), download=st.booleans()
     ),
     formulation=st.builds(SingleTask, task=st.text())
-    | st.builds(Interleaving, rounds=st.integers(1, 1000), weight=positive, form=st.sampled_from(["implicit", "explicit"])),
+    | st.builds(
+        Interleaving, rounds=st.integers(1, 1000), weight=positive, form=st.sampled_from(["implicit", "explicit"])
+    ),
     gradient=st.builds(GradientSettings, st.sampled_from(["exact", "difference", "first"]), positive),
     weights=st.builds(WeightSettings, lr=positive, min_lr=st.just(0.0), momentum=share, decay=positive, clip=positive),
     architecture=st.builds(ArchitectureSettings, lr=positive, betas=st.tuples(share, share), decay=positive),

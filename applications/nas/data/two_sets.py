@@ -44,6 +44,10 @@ def memory_task(
     """
     if train.labels.dtype != torch.int64 or test.labels.dtype != torch.int64:
         raise DataError(f"{name}: labels are {train.labels.dtype} and {test.labels.dtype}: give int64, for classes")
+    for part, images in (("train", train), ("test", test)):
+        largest = int(images.labels.max())
+        if largest >= len(classes):  # before it is counted to
+            raise DataError(f"{name}, {part}: label {largest} is none of {len(classes)} classes: number them from 0")
     chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset)
     check_covered(chosen, train.labels, classes, name)
     sources = [train if source == "train" else test for source in chosen.sources]
