@@ -32,7 +32,7 @@ SHARES = {
     "graphs": 300,
     "arrays": 150,
     "data folders": 100,
-    "command lines": 110,
+    "command lines": 90,
     "run folders": 50,
     "whole runs": 3,
 }
