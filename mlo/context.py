@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlo.checks import checked_flag
 from mlo.errors import DivergenceError, MLOError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.adjoint import unconverged
@@ -124,6 +125,10 @@ class Context:
     ranks: AbstractRanks = field(default_factory=Alone)
     factors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        """Check what the user chose."""
+        checked_flag("hypergradient", "partial", self.partial)
 
     def with_values(self, values: Values) -> Context:
         """Return the context in which some problems have other values."""

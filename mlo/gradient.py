@@ -72,7 +72,8 @@ def hypergradient(
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     ranks = present_ranks(parallel)
     with ranks.guarded(lambda: ["hypergradient", f"{of=} {partial=}", *outline(graph)]), preserved(), recording():
-        context = replace(prepared(graph, of, values or {}, batches or {}, ranks=ranks), partial=partial)
+        begun = prepared(graph, of, {} if values is None else values, {} if batches is None else batches, ranks=ranks)
+        context = replace(begun, partial=partial)
         with explained(context):
             solved = total_gradient(context, of, (of,))
             gradient = checked_gradient(context, of, solved)
@@ -91,8 +92,7 @@ def recording() -> Iterator[None]:
 def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
     """Return `graph`, or raise if it is something else."""
     if not isinstance(graph, ProblemGraph):
-        got = type(graph).__name__
-        raise GraphError(f"{user}: needs an mlo.ProblemGraph, got {got}: write mlo.ProblemGraph([outermost, ...])")
+        raise GraphError(f"{user}: needs an mlo.ProblemGraph([outermost, ...]), got {type(graph).__name__}: make one")
     return graph
 
 

@@ -40,7 +40,7 @@ class Sum:
 
     def __post_init__(self) -> None:
         """Check the terms."""
-        terms = tuple(self.terms)
+        terms = tuple(self.terms) if isinstance(self.terms, Sequence) else ()
         if not terms or not all(callable(term) for term in terms):
             raise GraphError(f"Sum: needs one function of (view, batch) or more, got {self.terms!r}")
         object.__setattr__(self, "terms", terms)

@@ -46,7 +46,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
-    {"files", "config_file", "progress", "console_table", "_lane", "process", "seeded", "lock"},
+    {"files", "config_file", "progress", "console_table", "_lane", "process", "refusal", "seeded", "lock", "typed"},
     {"sealed"},
     {"jobs", "config_fields", "launch"},
     {"stopping", "pace"},

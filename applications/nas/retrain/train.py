@@ -23,6 +23,7 @@ from applications.nas.seeded import seeded
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
+from mlo import DivergenceError
 
 
 def retrain(
@@ -95,6 +96,8 @@ def retrain_task(
 ) -> tuple[Training, ...]:
     """Train one network for each seed of the settings on one task.
 
+    With a ledger, a training that diverges is noted there, and the other seeds go on.
+
     Args:
         genotype: The architecture; None for a network of torchvision, which the settings name.
         task: What to learn.
@@ -116,7 +119,11 @@ def retrain_task(
         done = ledger.find(task.name, seed)
         if done is None:
             keeper, ranks = Keeper(folder, task.name, seed, ledger.ranks), ledger.ranks
-            done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
+            try:
+                done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
+            except DivergenceError as error:  # all ranks find it: the loss is that of the whole batch
+                ledger.fail(error)
+                continue
             ledger.add(done)
         found.append(done)
     return tuple(found)

@@ -11,7 +11,7 @@ import torch
 
 from applications.nas.data import Task, check_splits, split_records
 from applications.nas.draw import sketch_graph, write_sketch
-from applications.nas.files import read_object, tidy
+from applications.nas.files import read_object
 from applications.nas.formulations import gradients_per_step
 from applications.nas.launch import Ranks
 from applications.nas.methods import Stage
@@ -27,9 +27,10 @@ from applications.nas.run_folder import (
     write_json,
     write_text,
 )
+from applications.nas.run_folder.folder import failing
 from applications.nas.run_folder.held import held
 from applications.nas.run_folder.place import is_finished
-from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, note_resumed
+from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, take_up
 from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
@@ -124,10 +125,11 @@ def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: S
         course = begin(settings, chosen_tasks(settings), ranks)
         check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
         prepared = prepare(course, at.stage, at.space)
-        if ranks.first:
-            tidy(folder)
-            note_resumed(folder, at.record["steps"])
-        return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
+        if not ranks.first:
+            return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
+        take_up(folder, at.record["steps"])
+        with failing(folder):
+            return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
 
 
 def _go(
