@@ -11,6 +11,7 @@ from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import restore, save
 from mlo.clip_parts import ClipParts
+from mlo.determinism import deterministic
 from mlo.engine import Engine
 from mlo.errors import (
     ConfigError,
@@ -103,6 +104,7 @@ __all__ = [
     "__version__",
     "advise",
     "clip_norm",
+    "deterministic",
     "hypergradient",
     "influence",
     "interleave",
