@@ -24,7 +24,7 @@ from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 from applications.nas.watch import Alarms, Watch, first_batch
-from mlo import Alone, ConfigError, Parallel
+from mlo import Alone, ConfigError, Parallel, deterministic
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def search(settings: SearchSettings, folder: Path, tick: Tick = silent, ranks: R
             folder.
     """
     settings = complete(settings)
+    with deterministic(on=settings.deterministic):
+        return _search(settings, folder, tick, ranks)
+
+
+def _search(settings: SearchSettings, folder: Path, tick: Tick, ranks: Ranks) -> SearchOutcome:
     tasks = chosen_tasks(settings)
     course = begin(settings, tasks, ranks)
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
