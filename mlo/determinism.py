@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch.utils import deterministic as filling
 
 from mlo.errors import ConfigError, MLOError
 
 _WORKSPACE, _FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+_FILLING: Any = torch.utils.deterministic
 _LACKING = re.compile(r"(\w+) does not have a deterministic implementation")
 
 
@@ -39,16 +40,16 @@ def deterministic(*, on: bool = True) -> Iterator[None]:
     _fix_workspace()
     cudnn = torch.backends.cudnn
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    chosen, fill = (cudnn.deterministic, cudnn.benchmark), filling.fill_uninitialized_memory
+    chosen, fill = (cudnn.deterministic, cudnn.benchmark), _FILLING.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = True, False, False
+    cudnn.deterministic, cudnn.benchmark, _FILLING.fill_uninitialized_memory = True, False, False
     try:
         with _named():
             yield
     finally:
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
         cudnn.deterministic, cudnn.benchmark = chosen
-        filling.fill_uninitialized_memory = fill
+        _FILLING.fill_uninitialized_memory = fill
 
 
 def _fix_workspace() -> None:

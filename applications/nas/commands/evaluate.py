@@ -44,7 +44,11 @@ def _evaluate(words: list[str], console: Console, ranks: launch.Ranks) -> None:
         raise ConfigError("evaluate: name the folder of a retraining first: mlo-nas evaluate FOLDER [options]")
     trained = read_retrain_folder(Path(words[0]))
     rest = words[1:]
-    command = parse(EvaluateCommand(trained.path, trained.source.data, deterministic=trained.settings.deterministic), rest, "mlo-nas evaluate FOLDER")
+    command = parse(
+        EvaluateCommand(trained.path, trained.source.data, deterministic=trained.settings.deterministic),
+        rest,
+        "mlo-nas evaluate FOLDER",
+    )
     with deterministic(on=command.deterministic), progress(console) as begin:
         found = evaluate_again(trained, command.data, command.device, begin, ranks)
     console.print(f"{trained.name}:", highlight=False)
