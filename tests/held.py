@@ -62,16 +62,26 @@ class Held:
         return Held(len(tensors), nodes, objects, blocks, heap, _files(), threads, _resident())
 
 
-def check_level(samples: Iterable[Held], steps: int) -> None:
+def check_level(samples: Iterable[Held], steps: int, *, kept: int = 0) -> None:
     """Refuse growth between three samples that are `steps` steps apart.
 
     Nothing that is counted may grow by one for every fourth step; blocks, of which caches of torch and torchopt fill
     some hundred at no fixed time, by one for every second step and 300. Memory may not grow by half of `SMALL` bytes
     for each step and 16 kB; resident memory has 4 MB, for pages of the allocator.
+
+    Args:
+        samples: Three.
+        steps: Between two of them.
+        kept: Objects of a step that are kept on purpose, such as a row of metrics; each may have a few blocks.
     """
     first, second, third = samples
     memory = SMALL * steps // 2
-    slack = {"blocks": steps // 2 + 300, "heap": memory + 2**14, "resident": memory + 2**22}
+    slack = {
+        "objects": steps // 4 + kept * steps,
+        "blocks": steps // 2 + 300 + 10 * kept * steps,
+        "heap": memory + 2**14,
+        "resident": memory + 2**22,
+    }
     found = {}
     for one in fields(Held):
         values = [getattr(held, one.name) for held in (first, second, third)]
@@ -115,7 +125,7 @@ def _nodes(tensors: list[torch.Tensor]) -> int:
 
 
 class _Mallinfo(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena a b c mapped d e used f g".split()]
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "a", "b", "c", "mapped", "d", "e", "used", "f", "g")]
 
 
 def _heap() -> int:

@@ -153,7 +153,7 @@ def leaking(kind, kept):
         elif kind == "file":
             kept.append(os.open(os.devnull, os.O_RDONLY))
         elif kind == "object":
-            kept.append({})
+            kept.append([])
         elif kind == "thread":
             kept.append(threading.Thread(target=kept[0].wait, daemon=True))
             kept[-1].start()

@@ -17,7 +17,7 @@ METRICS = "metrics.csv"
 
 
 class MetricsFile:
-    """A CSV file that gains one row at a time, on disk as soon as it is written.
+    """A CSV file that gains one row at a time, on disk as soon as it is written, and nowhere else.
 
     A row may lack columns: their cells stay empty. One that brings a new column makes the file be written anew, with
     that column last and empty in the rows before.
@@ -30,7 +30,6 @@ class MetricsFile:
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         """Create the file."""
         self._path, self._columns = path, list(columns)
-        self.rows: list[dict[str, float]] = []
         with explained(path):
             self._file: TextIO = path.open("w", newline="", encoding="utf-8")
             try:
@@ -45,14 +44,21 @@ class MetricsFile:
         Raises:
             DataError: If it cannot be written.
         """
-        self.rows.append(dict(row))
         new = [column for column in row if column not in self._columns]
         with explained(self._path):
             if new:
-                self._columns += new
-                self._rewrite()
+                self._rewrite(new, row)
             else:
                 self._append(self._cells(row))
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """What was written, read from the file: a long run must not hold it.
+
+        Raises:
+            DataError: If the file is gone or was changed.
+        """
+        return _read(self._path)
 
     def _cells(self, row: Mapping[str, float]) -> list[object]:
         return [row.get(column, "") for column in self._columns]
@@ -63,9 +69,11 @@ class MetricsFile:
         csv.writer(self._file).writerow(cells)
         self._file.flush()
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, new: Sequence[str], row: Mapping[str, float]) -> None:
+        rows = [*self.rows, row] if self._columns else [row]  # without columns there is no first line to read
+        self._columns += new
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([self._columns, *(self._cells(row) for row in self.rows)])
+        csv.writer(text).writerows([self._columns, *(self._cells(one) for one in rows)])
         write_text(self._path, text.getvalue())
         # What was open is no longer the file of that name.
         self._file.close()
@@ -101,7 +109,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     Raises:
         DataError: If the file is missing or holds something else.
     """
-    file = folder / METRICS
+    return _read(folder / METRICS)
+
+
+def _read(file: Path) -> list[dict[str, float]]:
     lines = read_text(file).splitlines(keepends=True)
     complete = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
     rows = []
