@@ -91,7 +91,7 @@ def check_level(samples: Iterable[Held], steps: int, *, kept: int = 0) -> None:
     assert not found, f"grows over twice {steps} steps: {found}"
 
 
-def check_steps(step: Callable[[], object], steps: int = STEPS) -> None:
+def check_steps(step: Callable[[], object], steps: int = STEPS, *, kept: int = 0) -> None:
     """Make steps, a fifth of them to warm up, and refuse growth over the others."""
     with apart():
         samples = []
@@ -99,7 +99,7 @@ def check_steps(step: Callable[[], object], steps: int = STEPS) -> None:
             for _ in range(count):
                 step()
             samples.append(Held.now())
-    check_level(samples, 2 * steps // 5)
+    check_level(samples, 2 * steps // 5, kept=kept)
 
 
 @contextmanager

@@ -127,7 +127,8 @@ def test_epochs_of_files(workers: int, tmp_path: Path) -> None:
     root = write_folder(tmp_path, {"train": 6, "test": 3})
     task = large_folder_task(root, name="made up", side=8, seed=0, workers=workers)
     batches = task.stream("train", size=3, seed=0, device="cpu", training=True)
-    check_steps(lambda: list(batches), steps=10 if workers else STEPS)
+    # Of batches from other processes torch keeps weak references, two objects each, and clears them from 128 on.
+    check_steps(lambda: list(batches), steps=10 if workers else STEPS, kept=4 if workers else 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -145,7 +146,7 @@ def test_files_that_are_broken(workers: int, tmp_path: Path) -> None:
             return
         raise AssertionError("a broken picture was taken")
 
-    check_steps(step, steps=10 if workers else STEPS)
+    check_steps(step, steps=10 if workers else STEPS, kept=4 if workers else 0)
 
 
 def test_a_leak_of_a_search_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
