@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from applications.nas.launch import Ranks
 from applications.nas.methods import AbstractMethod, PCDarts, PDarts
 from applications.nas.retrain import retrain
 from applications.nas.retrain.checkpoint import Keeper
+from applications.nas.run_folder import MetricsFile
 from applications.nas.search import record, search
 from applications.nas.search import run as module
 from applications.nas.settings import (
@@ -147,6 +149,12 @@ def test_files_that_are_broken(workers: int, tmp_path: Path) -> None:
         raise AssertionError("a broken picture was taken")
 
     check_steps(step, steps=10 if workers else STEPS, kept=4 if workers else 0)
+
+
+def test_rows_of_metrics(tmp_path: Path) -> None:
+    with MetricsFile(tmp_path / "metrics.csv") as metrics:
+        check_steps(lambda: metrics.write({"step": time.monotonic(), "loss/a": time.monotonic()}), steps=2500)
+        assert len(metrics.rows) == 2500
 
 
 def test_a_leak_of_a_search_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
