@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-STEPS = int(os.environ.get("MLO_LEAK_STEPS", "50"))
+STEPS = int(os.environ.get("MLO_LEAK_STEPS", "30"))
 """Outer steps in a test; the suite has no time for the 2,000 of which docs/reliability.md tells: set the variable."""
 SMALL = 1024
 """Bytes of the smallest tensor whose loss in each step is to be found."""
