@@ -20,7 +20,7 @@ from tests.import_rule import House, cycle, private_uses, public_names, undeclar
 
 LAYERS: list[set[str]] = [  # lowest first
     {"errors", "label", "version"},
-    {"checks"},
+    {"checks", "determinism"},
     {"rng", "autocast", "normalized"},
     {"position"},
     {"layout", "flat", "look", "vector"},

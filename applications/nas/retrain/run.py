@@ -34,7 +34,7 @@ from applications.nas.run_folder import (
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
-from mlo import ConfigError, DataError
+from mlo import ConfigError, DataError, deterministic
 
 
 def retrain_run(
@@ -90,7 +90,8 @@ def retrain_run(
         write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
         if architecture is not None:
             write_text(folder / GENOTYPE, architecture.to_json())
-        write_config(folder, settings)
+        with deterministic(on=settings.deterministic):  # what holds in the trainings is written down, too
+            write_config(folder, settings)
     found: tuple[Training, ...] = ()
     for task in tasks:
         found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"), ledger)

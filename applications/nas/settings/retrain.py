@@ -70,6 +70,8 @@ class RetrainSettings:
     """One training each: the error is reported as mean and standard deviation over them."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    deterministic: bool = False
+    """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

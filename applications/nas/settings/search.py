@@ -120,6 +120,8 @@ class SearchSettings:
     """Of splits, initial values and batch order."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    deterministic: bool = False
+    """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
