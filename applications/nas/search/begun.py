@@ -12,7 +12,7 @@ from applications.nas.files import read_object, tidy, write_json
 from applications.nas.launch import job_name
 from applications.nas.run_folder import CONFIG, ENVIRONMENT, FAILURE, SPLITS, environment
 from applications.nas.run_folder.place import UNFINISHED, is_finished
-from applications.nas.search.keeper import CHECKPOINTS
+from applications.nas.search.checkpoint import CHECKPOINTS
 from mlo import DataError
 
 _FILES = (CONFIG, SPLITS)
