@@ -187,3 +187,15 @@ def test_a_log_that_lost_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     steps = [row["step"] for row in read_metrics(tmp_path)]
     assert steps == sorted(set(steps))
     assert steps[-1] == 8
+
+
+def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for after in (60, 40):
+        assert killed(lambda: run(SETTINGS, tmp_path), after)
+    resume(tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = {one.step: one.value for one in events.Scalars("loss/digits")}
+    assert [one.step for one in events.Scalars("loss/digits")] == list(range(1, 9))
+    assert found == pytest.approx({int(row["step"]): row["loss/digits"] for row in read_metrics(tmp_path)})
