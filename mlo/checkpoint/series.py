@@ -87,7 +87,7 @@ class Checkpoints:
             DataError: If one was written by another version of the format.
         """
         first: DamagedError | None = None
-        for number in reversed(self._numbers()):
+        for number in reversed(self.numbers()):
             folder = self.folder / f"step-{number:08d}"
             try:
                 return Kept(folder, number, read_more(folder))
@@ -119,14 +119,14 @@ class Checkpoints:
 
     def _tidy(self, last: int) -> None:
         """Remove what is too old, what is newer than the last, and what a save has left that was killed."""
-        numbers = self._numbers()
+        numbers = self.numbers()
         for old in [*(one for one in numbers if one > last), *[one for one in numbers if one <= last][: -self.keep]]:
             discard(self.folder / f"step-{old:08d}")
         for cut_short in self.folder.glob(".step-*.mlo-new"):
             shutil.rmtree(cut_short, ignore_errors=True)
 
-    def _numbers(self) -> list[int]:
-        """Return the numbers of the checkpoints that there are, ascending."""
+    def numbers(self) -> list[int]:
+        """Return the numbers of the checkpoints that there are, ascending; damaged ones, too."""
         if not self.folder.is_dir():
             return []
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir() if path.is_dir())

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import mlo
-from applications.nas.search import resume, search
+from applications.nas.search import can_resume, resume, search
 from applications.nas.search.checkpoint import read_checkpoint
 from applications.nas.settings import SearchSettings
 
@@ -70,7 +70,7 @@ def _kill_after(count: int) -> None:
 
 def run(settings: SearchSettings, folder: Path) -> None:
     """Begin a search, or go on with it, in the way that a user does."""
-    if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").glob("*step-*/mlo.json")):
+    if can_resume(folder):
         resume(folder)
     else:
         search(settings, folder)

@@ -65,9 +65,9 @@ def test_a_large_folder_is_left_on_disk(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda: FolderData(lazy=True), "side must be given with lazy=True, got side=None"),
-        (lambda: FolderData(workers=-1), "workers must not be negative, got workers=-1"),
-        (lambda: ImageNetData(side=0), "side must be at least 1, got side=0"),
-        (lambda: ImageNetData(workers=-2), "workers must not be negative"),
+        (lambda: FolderData(workers=-1), "workers must be from 0 to 1024, got workers=-1"),
+        (lambda: ImageNetData(side=0), "side must be from 1 to 8192, got side=0"),
+        (lambda: ImageNetData(workers=-2), "workers must be from 0 to 1024"),
         (lambda: ImageNetData(train_share=0.9, valid_share=0.2), "sum to at most 1"),
         (lambda: ImageNetData(valid_share=0.0), "must be positive"),
         (lambda: imagenet_task("nowhere", seed=0, train_share=float("nan")), "give positive shares"),

@@ -18,8 +18,8 @@ from applications.nas.config_file import to_json
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts
 from applications.nas.run_folder import read_metrics
 from applications.nas.run_folder.held import held
+from applications.nas.search import can_resume, resume, search
 from applications.nas.search import record as module
-from applications.nas.search import resume, search
 from applications.nas.settings import (
     CheckpointSettings,
     Formulation,
@@ -166,6 +166,17 @@ def test_what_cannot_be_resumed(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "holds no checkpoint: search again" in told("--resume", str(out))
 
 
+def test_one_that_was_stopped_before_its_first_step(tmp_path: Path) -> None:
+    search(SETTINGS, tmp_path / "whole")
+    for after in range(20, 0, -1):
+        folder = tmp_path / str(after)
+        assert killed(lambda folder=folder: search(SETTINGS, folder), after)
+        if can_resume(folder) and not (folder / "checkpoints" / "step-00000000").exists():
+            break
+    resume(folder)
+    assert_same_search(tmp_path / "whole", folder)
+
+
 def test_the_one_before_a_damaged_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     search(SETTINGS, tmp_path / "whole")
     assert killed(lambda: search(SETTINGS, tmp_path / "killed"), 90)
@@ -191,7 +202,7 @@ def test_a_log_that_lost_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for after in (60, 40):
+    for after in (45, 25):
         assert killed(lambda: run(SETTINGS, tmp_path), after)
     resume(tmp_path)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))

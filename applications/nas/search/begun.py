@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlo
 from applications.nas.files import read_object, tidy, write_json
 from applications.nas.launch import job_name
-from applications.nas.run_folder import CONFIG, ENVIRONMENT, FAILURE, SPLITS, environment
+from applications.nas.run_folder import CONFIG, ENVIRONMENT, FAILURE, METRICS, SPLITS, environment
 from applications.nas.run_folder.place import UNFINISHED, is_finished
 from applications.nas.search.checkpoint import CHECKPOINTS
 from mlo import DataError
@@ -41,8 +42,19 @@ def take_up(folder: Path, steps: int) -> None:
 
 
 def can_resume(folder: Path) -> bool:
-    """Return whether a folder is that of a search that was stopped, and has a checkpoint."""
-    return (folder / CONFIG).is_file() and not is_finished(folder) and any((folder / CHECKPOINTS).glob("*step-*"))
+    """Return whether a folder is that of a search that was stopped, and can go on."""
+    return (folder / CONFIG).is_file() and not is_finished(folder) and (has_checkpoint(folder) or not has_run(folder))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a checkpoint, whole or damaged."""
+    return bool(mlo.Checkpoints(folder / CHECKPOINTS).numbers())
+
+
+def has_run(folder: Path) -> bool:
+    """Return whether a search has made a step; its first checkpoint comes before."""
+    file = folder / METRICS
+    return file.is_file() and len(file.read_bytes().splitlines()) > 1
 
 
 def digests(folder: Path) -> dict[str, str]:

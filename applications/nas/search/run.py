@@ -8,7 +8,7 @@ from pathlib import Path
 
 from applications.nas.data import check_splits, split_records
 from applications.nas.draw import sketch_graph, write_sketch
-from applications.nas.files import read_object
+from applications.nas.files import read_object, tidy
 from applications.nas.launch import Ranks
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import (
@@ -25,7 +25,15 @@ from applications.nas.run_folder import (
 from applications.nas.run_folder.folder import failing
 from applications.nas.run_folder.held import held
 from applications.nas.run_folder.place import is_finished
-from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, take_up
+from applications.nas.search.begun import (
+    check_unchanged,
+    digests,
+    has_checkpoint,
+    has_run,
+    mark_begun,
+    mark_finished,
+    take_up,
+)
 from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.request import begin, chosen_tasks, complete
@@ -84,19 +92,11 @@ def search(
     settings = complete(settings)
     with deterministic(on=settings.deterministic):
         course = begin(settings, chosen_tasks(settings), ranks)
-        return _begin(course, folder, tick, ranks, stopper or Stopper())
-
-
-def _begin(course: Course, folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
-    """Run a search from its beginning."""
-    settings = course.settings
-    first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
-    if ranks.first:
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, ranks):
+        first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
         if ranks.first:
-            _write_request(course, first, folder)
-        return _go(course, first, folder, tick, ranks, stopper)
+            folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, ranks):
+            return _begin(course, first, folder, tick, ranks, stopper or Stopper())
 
 
 def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: Stopper | None = None) -> SearchOutcome:
@@ -120,23 +120,36 @@ def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: S
     if is_finished(folder):
         return _outcome(folder)
     with _alone(folder, ranks):
-        found = latest(folder)
-        check_unchanged(folder, recorded(found))
-        settings = read_search_settings(folder)
-        at = Standing.of(found, settings.supernet.space)
+        if has_checkpoint(folder) or has_run(folder):
+            return _go_on(folder, tick, ranks, stopper or Stopper())
+        settings = read_search_settings(folder)  # it was stopped before its first checkpoint: nothing is lost
         with deterministic(on=settings.deterministic):
             course = begin(settings, chosen_tasks(settings), ranks)
-            check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
-            return _go_on(course, at, folder, tick, ranks, stopper or Stopper())
+            first = prepare(course, 0, settings.supernet.space)
+            return _begin(course, first, folder, tick, ranks, stopper or Stopper())
 
 
-def _go_on(course: Course, at: Standing, folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
+def _begin(course: Course, first: Prepared, folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
+    """Run a search from its beginning."""
+    if ranks.first:
+        tidy(folder)
+        _write_request(course, first, folder)
+    return _go(course, first, folder, tick, ranks, stopper)
+
+
+def _go_on(folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
     """Run a search from where it stood."""
-    prepared = prepare(course, at.stage, at.space)
-    if not ranks.first:
-        return _go(course, prepared, folder, tick, ranks, stopper, at)
-    take_up(folder, at.record["steps"])
-    with failing(folder):
+    found = latest(folder)
+    check_unchanged(folder, recorded(found))
+    settings = read_search_settings(folder)
+    at = Standing.of(found, settings.supernet.space)
+    with deterministic(on=settings.deterministic), ExitStack() as stack:
+        course = begin(settings, chosen_tasks(settings), ranks)
+        check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
+        prepared = prepare(course, at.stage, at.space)
+        if ranks.first:
+            take_up(folder, at.record["steps"])
+            stack.enter_context(failing(folder))
         return _go(course, prepared, folder, tick, ranks, stopper, at)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from applications.nas.settings._check import check
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,6 @@ class CheckpointSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("checkpoint", self)
         check("checkpoint", self, 0 < self.share <= 1, "share must be above 0 and at most 1")
         check("checkpoint", self, self.keep >= 1, "keep must be at least 1")
