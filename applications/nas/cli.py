@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except Stopped as stop:
-        sys.stderr.write(f"{launch.prefix()}{stop}\n")
+        if launch.first():  # all ranks stop at the same step, and one of them tells
+            sys.stderr.write(f"{stop}\n")
         return stop.code
     except (MLOError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

@@ -14,6 +14,7 @@ from typing import Any, final
 
 import torch
 
+from applications.nas import launch
 from applications.nas.launch import Ranks
 from mlo import MLOError
 
@@ -58,7 +59,7 @@ class Stopper:
     def __init__(self) -> None:
         """Nobody has asked."""
         self.number: int | None = None
-        self._since = 0.0
+        self._since, self._process = 0.0, os.getpid()
 
     def asked(self, ranks: Ranks = Ranks()) -> int | None:
         """Return the signal that asks to stop, or None; of several ranks all must call this, and all get the same."""
@@ -74,7 +75,8 @@ class Stopper:
         if self.number is None:
             self.number, self._since = number, time.monotonic()
             with suppress(OSError):
-                os.write(2, b"stopping after this step, which is kept; once more to stop at once\n")
+                if launch.first() and os.getpid() == self._process:  # not each rank, nor what decodes images
+                    os.write(2, b"stopping after this step, which is kept; once more to stop at once\n")
         elif time.monotonic() - self._since >= _SAME:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 

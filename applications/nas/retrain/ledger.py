@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import final
 from applications.nas.config_file import from_json, to_json
 from applications.nas.files import read_text, write_text
 from applications.nas.launch import Ranks
-from applications.nas.retrain.checkpoint import CHECKPOINT
+from applications.nas.retrain.checkpoint import CHECKPOINTS
 from applications.nas.retrain.training import Training
 from applications.nas.run_folder import RESULTS
 
@@ -87,10 +88,10 @@ class Ledger:
     def close(self) -> None:
         """Remove what only a retraining that has not finished needs."""
         if self.ranks.first:
-            for name in (CHECKPOINT, UNFINISHED):
-                for aside in self.folder.glob(f".{name}.*"):  # of a process that was killed as it wrote
-                    aside.unlink()
-                (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+            for aside in self.folder.glob(f".{UNFINISHED}.*"):  # of a process that was killed as it wrote
+                aside.unlink(missing_ok=True)
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _write(self) -> None:
         if self.ranks.first:
