@@ -17,9 +17,9 @@ from applications.nas.retrain import retrain
 from applications.nas.retrain import run as run_module
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.ledger import Ledger
-from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import write_json
+from applications.nas.run_folder.place import place
 from applications.nas.settings import DigitsData, SearchSettings
 from applications.nas.space.zoo import ZOO
 from mlo import ConfigError
@@ -161,7 +161,7 @@ def found(monkeypatch: pytest.MonkeyPatch, job: str | None, restarts: int, out: 
         if job is not None:
             patch.setenv("TORCHELASTIC_RUN_ID", job)
             patch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
-        with place(out, Path("runs"), Ranks()) as (folder, resumed):
+        with place(out, Path("runs"), "retrain", "retrain", Ranks()) as (folder, resumed):
             (folder / "seen").touch()
         return folder.name, resumed
 

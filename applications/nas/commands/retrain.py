@@ -14,16 +14,16 @@ from rich.console import Console
 
 from applications.nas import launch
 from applications.nas.commands.choices import choices
-from applications.nas.commands.common import choose_preset, parse
+from applications.nas.commands.common import choose_preset, parse, resumed_folder
 from applications.nas.presets import RETRAIN
 from applications.nas.progress import progress
 from applications.nas.retrain import Training
 from applications.nas.retrain.folder import read_begun
-from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.retrain.several import SomeDiverged
 from applications.nas.retrain.table import as_table
 from applications.nas.run_folder import read_genotype, read_search_settings
+from applications.nas.run_folder.place import place
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype, random_genotype
 from applications.nas.stopping import Stopped, Stopper, stoppable
@@ -52,9 +52,12 @@ def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas retrain` with the words behind it; under `torchrun`, with all its ranks."""
     stopped = None
     with launch.ranks() as ranks, stoppable() as stopper:
-        going_on = bool(words) and words[0].partition("=")[0] == "--resume"
+        folder = resumed_folder(words, "retrain")
         try:
-            (_resume if going_on else _begin)(words, console, ranks, stopper)
+            if folder is None:
+                _begin(words, console, ranks, stopper)
+            else:
+                _resume(folder, console, ranks, stopper)
         except Stopped as stop:
             stopped = stop  # all ranks stop at the same step, so none is left waiting for another
     if stopped is not None:
@@ -75,19 +78,15 @@ def _begin(words: list[str], console: Console, ranks: launch.Ranks, stopper: Sto
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
     cell, settings, label = _architecture(command, searched, default)
     search = command.run if command.cell is None and cell is not None else None
-    with place(command.out, command.run or Path("runs"), ranks) as (folder, resumed), _shown(console, label, folder):
+    where = place(command.out, command.run or Path("runs"), "retrain", "retrain", ranks)
+    with where as (folder, resumed), _shown(console, label, folder):
         with progress(console) as begin:
             arguments = (cell, label, searched, settings, folder, begin)
             trainings = retrain_run(*arguments, search=search, ranks=ranks, resumed=resumed, stopper=stopper)
         _show(console, label, trainings, folder)
 
 
-def _resume(words: list[str], console: Console, ranks: launch.Ranks, stopper: Stopper) -> None:
-    _, equals, value = words[0].partition("=")
-    given, rest = ([value], words[1:]) if equals else (words[1:2], words[2:])
-    if not given or given[0].startswith("-") or rest:
-        raise ConfigError("retrain: --resume takes a folder and nothing else, for that holds all settings")
-    folder = Path(given[0])
+def _resume(folder: Path, console: Console, ranks: launch.Ranks, stopper: Stopper) -> None:
     one = read_begun(folder)
     searched = replace(SearchSettings(data=DigitsData()), data=one.source.data, seed=one.source.seed)
     with _shown(console, one.name, folder):

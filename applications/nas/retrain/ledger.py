@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -14,9 +12,7 @@ from applications.nas.files import read_text, write_text
 from applications.nas.launch import Ranks
 from applications.nas.retrain.checkpoint import CHECKPOINTS
 from applications.nas.retrain.training import Training
-from applications.nas.run_folder import RESULTS
-
-UNFINISHED = "unfinished.json"
+from applications.nas.run_folder.place import UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -45,20 +41,6 @@ def read_unfinished(folder: Path) -> Unfinished:
     """
     path = folder / UNFINISHED
     return from_json(Unfinished, read_text(path), str(path))
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether a folder is that of a retraining that came to its end."""
-    return (folder / RESULTS).is_file() and not (folder / UNFINISHED).is_file()
-
-
-def job_of(folder: Path) -> str | None:
-    """Return the name of the torchrun job that a folder is of; None if of none."""
-    for file in (folder / UNFINISHED, folder / RESULTS):
-        with suppress(OSError, ValueError, AttributeError, RecursionError):  # a folder of something else
-            name = json.loads(file.read_text(encoding="utf-8")).get("torchrun")
-            return name if isinstance(name, str) else None
-    return None
 
 
 @final

@@ -16,7 +16,7 @@ from applications.nas.launch import Ranks, job_name
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import check_fit
 from applications.nas.retrain.folder import read_retrain_folder
-from applications.nas.retrain.ledger import Ledger, Unfinished, is_finished, read_unfinished
+from applications.nas.retrain.ledger import Ledger, Unfinished, read_unfinished
 from applications.nas.retrain.pages import write_pages
 from applications.nas.retrain.parallel import check_ranks
 from applications.nas.retrain.several import Several
@@ -33,6 +33,7 @@ from applications.nas.run_folder import (
     write_text,
 )
 from applications.nas.run_folder.held import held
+from applications.nas.run_folder.place import is_finished
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopper

@@ -48,7 +48,9 @@ class MetricsFile:
 
     def _take_up(self, kept: int) -> None:
         """Keep the first rows of the file, as they are, and drop the others."""
-        lines = read_text(self._path).splitlines(keepends=True)[: kept + 1]
+        read_text(self._path)  # says what is wrong with it
+        with self._path.open(newline="", encoding="utf-8") as file:  # the ends of lines as they are
+            lines = file.readlines()[: kept + 1]
         self.rows = _parsed(self._path, lines)
         if len(self.rows) < kept:  # a system that went down may have lost what was not yet on the disk
             log.warning("%s: %d of %d rows are lost", self._path, kept - len(self.rows), kept)

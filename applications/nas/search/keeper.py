@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
-
-import torch
+from typing import Any, final
 
 import mlo
 from applications.nas.launch import Ranks
@@ -16,8 +17,10 @@ from applications.nas.search.record import AbstractRecord
 from applications.nas.search.standing import Standing
 from applications.nas.settings import CheckpointSettings
 from applications.nas.stopping import Stopped, Stopper, signal_name
+from mlo import DamagedWarning, DataError
 
 CHECKPOINTS = "checkpoints"
+log = logging.getLogger("mlo.nas")
 
 
 @final
@@ -38,7 +41,7 @@ class Keeper:
         """Write nothing yet."""
         self._folder, self._ranks, self._stopper, self._record = folder, ranks, stopper, record
         self._series = mlo.Checkpoints(folder / CHECKPOINTS, keep=settings.keep)
-        self._pace = Pace(settings.share)
+        self._pace = Pace(settings.share, ranks)
 
     def step(self, engine: mlo.Engine, standing: Callable[[], Standing]) -> None:
         """Look after a step whether it is time to write, or to stop.
@@ -46,8 +49,8 @@ class Keeper:
         Raises:
             Stopped: If a signal asked for it.
         """
-        number = self._stopper.asked(self._ranks)
-        if number is not None or self._due():
+        number = self._stopper.asked(self._ranks)  # the same on all ranks, and so is what follows
+        if number is not None or self._pace.due():
             self._save(engine, standing())
         self._stop(number)
 
@@ -69,7 +72,14 @@ class Keeper:
 
     def restore(self, engine: mlo.Engine) -> None:
         """Put the engine, the batches and the generators where the newest checkpoint has them."""
-        self._series.restore(engine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamagedWarning)  # `latest` has told of it
+            self._series.restore(engine)
+
+    def clear(self) -> None:
+        """Remove the checkpoints, of a search that has finished."""
+        if self._ranks.first:
+            shutil.rmtree(self._series.folder, ignore_errors=True)
 
     def _save(self, engine: mlo.Engine, standing: Standing) -> None:
         began = time.monotonic()
@@ -77,24 +87,23 @@ class Keeper:
         self._series.save(engine, more=standing.plain(), number=self._record.steps)
         self._pace.took(time.monotonic() - began)
 
-    def _due(self) -> bool:
-        if self._ranks.world == 1:
-            return self._pace.due()
-        wish = torch.tensor(float(self._ranks.first and self._pace.due()))
-        self._ranks.add(wish)
-        return bool(wish)
-
     def _stop(self, number: int | None) -> None:
         if number is not None:
             told = f"stopped by {signal_name(number)} after step {self._record.steps} of the search"
             raise Stopped(f"{told}; `mlo-nas search --resume {self._folder}` goes on", number)
 
 
-def latest(folder: Path) -> object | None:
-    """Return what the newest whole checkpoint of a search says; None if there is no checkpoint.
+def latest(folder: Path) -> Any:
+    """Return what the newest whole checkpoint of a search says.
 
     Raises:
-        DataError: If none of those that there are can be read.
+        DataError: If there is none, or none of those that there are can be read.
     """
-    kept = mlo.Checkpoints(folder / CHECKPOINTS).latest()
-    return None if kept is None else kept.more
+    with warnings.catch_warnings(record=True) as damaged:
+        warnings.simplefilter("always", DamagedWarning)
+        kept = mlo.Checkpoints(folder / CHECKPOINTS).latest()
+    for one in damaged:
+        log.warning("%s", one.message)
+    if kept is None:
+        raise DataError(f"{folder / CHECKPOINTS} holds no checkpoint: search again, into another folder")
+    return kept.more

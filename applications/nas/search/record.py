@@ -123,6 +123,15 @@ class Bystander(AbstractRecord):
 class Record(AbstractRecord):
     """Writes a search down as it runs.
 
+    Args:
+        folder: Of the run.
+        run_log: Where numbers are logged.
+        tick: Told how far it is.
+        total: Steps of the whole search.
+        alarms: What tells of a collapse.
+        files: Digests of what the search goes by.
+        before: The `state` of a search that was stopped, and goes on.
+
     Attributes:
         folder: Of the run.
     """
@@ -134,12 +143,13 @@ class Record(AbstractRecord):
         tick: Tick,
         total: int,
         alarms: Alarms,
+        files: Mapping[str, str],
         before: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell the progress bar how long it will be, and how far it is."""
         super().__init__(before)
         self._said: list[str] = [] if before is None else list(before["said"])
-        self.folder, self._alarms = folder, alarms
+        self.folder, self._alarms, self._files = folder, alarms, dict(files)
         self._log, self._tick, self._total = run_log, tick, total
         self._history = History(folder, kept=0 if before is None else before["epochs"])
         if before is not None:
@@ -149,7 +159,7 @@ class Record(AbstractRecord):
     def state(self) -> dict[str, Any]:
         """Return what a record needs to go on, as plain data."""
         more = {"said": self._said, "epochs": len(self._history.snapshots), "alarms": self._alarms.state()}
-        return {**super().state(), **more}
+        return {**super().state(), **more, "files": self._files}
 
     def sync(self) -> None:
         """Wait until all that was logged is on the disk."""

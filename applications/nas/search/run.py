@@ -9,19 +9,35 @@ from pathlib import Path
 
 import torch
 
-from applications.nas.data import Task, split_records
+from applications.nas.data import Task, check_splits, split_records
 from applications.nas.draw import sketch_graph, write_sketch
+from applications.nas.files import read_object, tidy
 from applications.nas.formulations import gradients_per_step
 from applications.nas.launch import Ranks
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
-from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json, write_text
+from applications.nas.run_folder import (
+    SPLITS,
+    RunLog,
+    read_genotype,
+    read_results,
+    read_search_settings,
+    write_config,
+    write_json,
+    write_text,
+)
+from applications.nas.run_folder.held import held
+from applications.nas.run_folder.place import is_finished
+from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, note_resumed
+from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
+from applications.nas.search.standing import Standing
 from applications.nas.search.words import strength_label
 from applications.nas.seeded import seeded
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
+from applications.nas.stopping import Stopper
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 from applications.nas.watch import Alarms, Watch, first_batch
 from mlo import Alone, ConfigError, Parallel
@@ -79,9 +95,7 @@ def search(
         return _go(course, first, folder, tick, ranks, stopper or Stopper())
 
 
-def resume(
-    folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: Stopper | None = None
-) -> SearchOutcome:
+def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: Stopper | None = None) -> SearchOutcome:
     """Go on with a search that was stopped, from its newest checkpoint that is whole, as if it had not been stopped.
 
     Args:
@@ -98,7 +112,7 @@ def resume(
         MLOError: As `search`.
     """
     settings = read_search_settings(folder)
-    if can_resume(folder) is None:
+    if is_finished(folder):
         return _outcome(folder)
     with _alone(folder, ranks):
         at = Standing.of(latest(folder), settings.supernet.space)
@@ -107,6 +121,7 @@ def resume(
         check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
         prepared = prepare(course, at.stage, at.space)
         if ranks.first:
+            tidy(folder)
             note_resumed(folder, at.record["steps"])
         return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
 
@@ -137,6 +152,7 @@ def _go(
     if isinstance(record, Record):
         write_outcome(folder, settings, [task.name for task in course.tasks], found, record, ranks.world)
         keeper.clear()
+        mark_finished(folder)
     return SearchOutcome(found.genotype, record.steps, record.gradients, record.seconds)
 
 
@@ -154,6 +170,7 @@ def _alone(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:
 def _write_request(course: Course, first: Prepared, folder: Path) -> None:
     """Write down what is asked for."""
     settings = course.settings
+    mark_begun(folder)
     write_config(folder, settings)
     write_json(folder / SPLITS, split_records(course.tasks))
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
@@ -231,9 +248,7 @@ def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_st
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
 
 
-def _run(
-    course: Course, prepared: Prepared, record: AbstractRecord, keeper: Keeper, at: Standing | None
-) -> Epoch:
+def _run(course: Course, prepared: Prepared, record: AbstractRecord, keeper: Keeper, at: Standing | None) -> Epoch:
     """Run all stages that are left; each begins anew, in the space that the one before has left."""
     method, stages = course.settings.method, course.settings.stages()
     last = run_stage(course, prepared, record, keeper, at)
