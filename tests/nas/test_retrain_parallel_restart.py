@@ -113,7 +113,9 @@ def test_an_unfinished_folder_says_how_to_go_on(tmp_path: Path, capsys: pytest.C
     folder.mkdir()
     with pytest.raises(Stopped):
         retrain_run(GENOTYPE, "small", SEARCHED, SMALL, folder, begin)
-    (folder / ".checkpoint.pt.0a1b2c3d").write_text("a process was killed as it wrote this")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    for place in (folder, folder / "checkpoints"):
+        (place / ".checkpoint.pt.0a1b2c3d.aside").write_text("a process was killed as it wrote this")
     for words in (
         ["evaluate", str(folder)],
         ["retrain", "digits", f"--out={folder}", "--cell=DARTS_V1", "data:digits"],
@@ -137,7 +139,7 @@ REFUSED = [
     ("--resume", "--resume takes a folder and nothing else"),
     ("--resume stopped --epochs 3", "--resume takes a folder and nothing else"),
     ("--resume nowhere", "nowhere/unfinished.json does not exist: give the folder of a retraining that was stopped"),
-    ("--resume stopped", "stopped/checkpoint.pt holds no state of this training: remove it, and this training begins"),
+    ("--resume stopped", "stopped/checkpoint.pt is that of an older version, which this one cannot go on with: remove"),
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import re
 import time
@@ -15,7 +14,7 @@ from typing import Any, final
 import optree
 from torch import Tensor
 
-from applications.nas.files import explained
+from applications.nas.files import explained, tidy
 from applications.nas.launch import Ranks
 from applications.nas.pace import Pace
 from applications.nas.retrain.own import Own
@@ -180,8 +179,9 @@ class Keeper:
         later = [path for count, path in files if count > number]
         before = [path for count, path in files if count <= number]
         with suppress(OSError):  # they are in nobody's way
-            for path in (*later, *before[: -self._keep], *self._place.glob(f".{glob.escape(self._stem)}-*")):
+            for path in (*later, *before[: -self._keep]):
                 path.unlink(missing_ok=True)
+            tidy(self._place)
 
 
 def _to_cpu(value: Any) -> Any:

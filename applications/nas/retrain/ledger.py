@@ -71,8 +71,6 @@ class Ledger:
         """Remove what only a retraining that has not finished needs."""
         if self.ranks.first:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-            for aside in self.folder.glob(f".{UNFINISHED}.*"):  # of a process that was killed as it wrote
-                aside.unlink(missing_ok=True)
             (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def _write(self) -> None:

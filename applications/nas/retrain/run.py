@@ -11,7 +11,7 @@ from typing import Any
 
 from applications.nas.config_file import from_json, to_json
 from applications.nas.data import Task, check_splits
-from applications.nas.files import read_json, read_text
+from applications.nas.files import read_json, read_text, tidy
 from applications.nas.launch import Ranks, job_name
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import check_fit
@@ -88,6 +88,8 @@ def retrain_run(
         _check_search(search, tasks)
     began = Unfinished(name, None if search is None else _relative(search, folder), job_name())
     with held(folder) if ranks.first else nullcontext():
+        if ranks.first:
+            tidy(folder)
         if resumed:
             before = ranks.from_first(_read(folder, architecture, searched, settings) if ranks.first else None)
             if before is None:
