@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from applications.nas.run_folder import new_folder, write_config, write_json, wr
 from applications.nas.search import SearchOutcome, search
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype, random_genotype
+from applications.nas.stopping import Stopped, Terminated, interruptible, signal_name
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
 from mlo import ConfigError
@@ -67,7 +70,7 @@ def demo(settings: DemoSettings, console: Console) -> Path:
     drawn = random_genotype(space, torch.Generator().manual_seed(settings.search.seed))
     for task in load_tasks(settings.search.data, settings.search.seed):
         check_fit(drawn, task, settings.retrain)
-    with new_folder(settings.out, Path("runs"), "demo") as folder:
+    with new_folder(settings.out, Path("runs"), "demo") as folder, _told(folder), interruptible():
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         plans = _plans(settings)
         outcomes = _search(plans, folder, console, settings.workers)
@@ -81,6 +84,18 @@ def demo(settings: DemoSettings, console: Console) -> Path:
         ]
         _conclude(settings, contenders, folder, console)
     return folder
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Say what is left when the demo is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        left = f"{folder} is not complete, and can be removed" if any(folder.iterdir()) else "nothing was written"
+        told = f"stopped by {signal_name(number)}: {left}; the demo takes minutes and cannot go on: run it again"
+        raise Stopped(told, number) from None
 
 
 def _plans(settings: DemoSettings) -> dict[str, SearchSettings]:

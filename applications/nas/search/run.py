@@ -17,6 +17,7 @@ from applications.nas.launch import Ranks
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import (
+    CONFIG,
     SPLITS,
     RunLog,
     read_genotype,
@@ -32,7 +33,7 @@ from applications.nas.search.begun import check_unchanged, digests, mark_begun, 
 from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
-from applications.nas.search.standing import Standing
+from applications.nas.search.standing import Standing, recorded
 from applications.nas.search.words import strength_label
 from applications.nas.seeded import seeded
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
@@ -40,7 +41,7 @@ from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopper
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 from applications.nas.watch import Alarms, Watch, first_batch
-from mlo import Alone, ConfigError, Parallel
+from mlo import Alone, ConfigError, DataError, Parallel
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: S
         DataError: If there is no checkpoint that can be read, or settings or data are not what they were.
         MLOError: As `search`.
     """
-    settings = read_search_settings(folder)
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder / CONFIG} does not exist: give the folder of a search")
     if is_finished(folder):
         return _outcome(folder)
     with _alone(folder, ranks):
-        at = Standing.of(latest(folder), settings.supernet.space)
-        check_unchanged(folder, at.record)
+        found = latest(folder)
+        check_unchanged(folder, recorded(found))
+        settings = read_search_settings(folder)
+        at = Standing.of(found, settings.supernet.space)
         course = begin(settings, chosen_tasks(settings), ranks)
         check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
         prepared = prepare(course, at.stage, at.space)
