@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -68,6 +69,8 @@ class ClusterCall:
     def _run(self) -> Failure | None:
         from submitit.core.utils import UncompletedJobError  # the job is run by submitit: it is there
 
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it; where a job can stop, the job says so
         try:
             try:
                 self.job.function(*self.job.arguments, Reporter(ProgressFile(self.place), self.job.label))
@@ -84,7 +87,7 @@ class ClusterCall:
         """Let the scheduler have what it warned of: it may queue the job again, which then goes on where it stopped.
 
         After its own warning submitit queues the job again, and ends this process. SIGTERM is what Slurm sends to a job
-        that it takes off, and queues again by itself if it is set up so: then nothing is said, since all may not be over.
+        that it takes off, and queues again by itself if it is set up so: then nothing is told, for it may not be over.
         """
         print(stop, flush=True)
         if stop.number not in SIGNALS:
