@@ -114,8 +114,8 @@ def test_an_unfinished_folder_says_how_to_go_on(tmp_path: Path, capsys: pytest.C
     with pytest.raises(Stopped):
         retrain_run(GENOTYPE, "small", SEARCHED, SMALL, folder, begin)
     (folder / "checkpoints").mkdir(exist_ok=True)
-    for place in (folder, folder / "checkpoints"):
-        (place / ".checkpoint.pt.0a1b2c3d.aside").write_text("a process was killed as it wrote this")
+    for where in (folder, folder / "checkpoints"):
+        (where / ".checkpoint.pt.0a1b2c3d.aside").write_text("a process was killed as it wrote this")
     for words in (
         ["evaluate", str(folder)],
         ["retrain", "digits", f"--out={folder}", "--cell=DARTS_V1", "data:digits"],
