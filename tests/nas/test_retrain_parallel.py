@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,32 @@ def test_a_rank_that_is_killed(ranks_left: Path, tmp_path: Path, monkeypatch: py
     rows = [path.joinpath("pets-0.csv").read_text().splitlines() for path in (half, folder)]
     assert len(rows[0]) == len(rows[1]) == 5
     assert rows[0][:2] == rows[1][:2]
+
+
+def test_ranks_that_are_stopped(ranks_left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C: both end after the same step, one message tells, and another number of ranks can go on."""
+    monkeypatch.chdir(tmp_path)
+    draw_pets(tmp_path)
+    (tmp_path / "cell.json").write_text(GENOTYPE.to_json())
+    folder = tmp_path / "runs" / "retrain-1"
+    with module(*TORCHRUN, "-m", "applications.nas", *WORDS.split(), folder=tmp_path) as agent:
+        wait_for(lambda: within(folder))
+        agent.send_signal(signal.SIGINT)
+        code, _, err = ended(agent)
+    assert code == 1, "torchrun itself knows no other"
+    told = [line for line in err.splitlines() if line.startswith(("stop", "rank", "error"))]
+    assert told[0] == "stopping after this step, which is kept; once more to stop at once"
+    where = r"stopped by Ctrl-C in epoch \d of 4 of pets, seed 0"
+    assert re.fullmatch(rf"{where}; `mlo-nas retrain --resume .*` goes on", told[1])
+    assert len(told) == 2
+    state = last(folder)
+    assert len(state["each"]) == 2
+    assert 0 < state["done"] <= 3
+    assert main(["retrain", "--resume", str(folder)]) == 0
+    rows = [path.joinpath("pets-0.csv").read_text().splitlines() for path in (folder, ranks_left / "whole")]
+    over = len(state["rows"]) + 1
+    assert len(rows[0]) == 5
+    assert rows[0][:over] == rows[1][:over]
 
 
 def test_a_rank_that_fails(ranks_left: Path) -> None:

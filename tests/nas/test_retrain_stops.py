@@ -62,7 +62,7 @@ def begun(folder: Path) -> Path:
 
 
 def child(call: Callable[[], int], after: int = 0, then: Callable[[], None] = lambda: None) -> tuple[int, str]:
-    """Make a call in a copy of this process, and something else within one of its steps; return exit code and stderr."""
+    """Make a call in a copy of this process, and another within one of its steps; return exit code and stderr."""
     told, write = os.pipe()
     number = os.fork()
     if number == 0:
@@ -78,7 +78,8 @@ def child(call: Callable[[], int], after: int = 0, then: Callable[[], None] = la
         try:
             Trainer.step = watched  # type: ignore[method-assign, assignment]
             with open(2, "w", closefd=False) as stderr, redirect_stderr(stderr), redirect_stdout(io.StringIO()):
-                os._exit(call())
+                code = call()
+            os._exit(code)
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
             os._exit(1)
