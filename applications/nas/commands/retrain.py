@@ -20,8 +20,8 @@ from applications.nas.progress import progress
 from applications.nas.retrain import Training
 from applications.nas.retrain.folder import read_begun
 from applications.nas.retrain.run import retrain_run
-from applications.nas.retrain.several import SomeDiverged
 from applications.nas.retrain.table import as_table
+from applications.nas.retrain.training import PartlyTrained
 from applications.nas.run_folder import read_genotype, read_search_settings
 from applications.nas.run_folder.place import place
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
@@ -98,12 +98,11 @@ def _resume(folder: Path, console: Console, ranks: launch.Ranks, stopper: Stoppe
 
 @contextmanager
 def _shown(console: Console, label: str, folder: Path) -> Iterator[None]:
-    """If some trainings diverge, show the others."""
+    """Show the trainings that have finished although others diverged."""
     try:
         yield
-    except SomeDiverged as error:
-        if error.trainings:
-            _show(console, label, error.trainings, folder)
+    except PartlyTrained as partly:
+        _show(console, label, partly.trainings, folder)
         raise
 
 

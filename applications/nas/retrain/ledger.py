@@ -12,6 +12,7 @@ from applications.nas.files import read_text, write_text
 from applications.nas.launch import Ranks
 from applications.nas.retrain.checkpoint import CHECKPOINTS
 from applications.nas.retrain.training import Training
+from applications.nas.run_folder import FAILURE
 from applications.nas.run_folder.place import UNFINISHED
 
 
@@ -51,6 +52,9 @@ class Ledger:
         folder: Folder of the retraining.
         begun: What is known at the start.
         ranks: All of them must make the same calls.
+
+    Attributes:
+        diverged: The errors of trainings that diverged in this run.
     """
 
     def __init__(self, folder: Path, begun: Unfinished, ranks: Ranks) -> None:
@@ -72,6 +76,7 @@ class Ledger:
         if self.ranks.first:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
             (self.folder / UNFINISHED).unlink(missing_ok=True)
+            (self.folder / FAILURE).unlink(missing_ok=True)  # of the time before it was resumed
 
     def _write(self) -> None:
         if self.ranks.first:

@@ -38,7 +38,7 @@ from applications.nas.settings import RetrainData, RetrainSettings, SearchSettin
 from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopper
 from applications.nas.tasks import load_tasks, located
-from mlo import ConfigError, DataError
+from mlo import ConfigError, DataError, deterministic
 
 
 def retrain_run(
@@ -77,7 +77,7 @@ def retrain_run(
     Raises:
         ConfigError: If the network does not fit the images or the task, or what was begun is something else.
         DataError: If data are missing or broken.
-        SomeDiverged: If trainings diverge; the others are finished, and what is missing can be tried again.
+        DivergenceError: If a training diverges; the others are finished and kept, and `PartlyTrained` holds them.
         Stopped: If it was asked to stop; what it did until then is kept.
     """
     tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout, retraining=True)
@@ -100,7 +100,8 @@ def retrain_run(
             write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
             if architecture is not None:
                 write_text(folder / GENOTYPE, architecture.to_json())
-            write_config(folder, settings)
+            with deterministic(on=settings.deterministic):  # what holds in the trainings is written down, too
+                write_config(folder, settings)
         found = Several(architecture, settings, ledger, stopper).train(tasks, begin)
         if ranks.first:
             write_json(folder / RESULTS, _results(architecture, began, found, ranks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,24 +11,13 @@ from applications.nas.progress import Tick
 from applications.nas.retrain.checkpoint import Keeper, how_to_go_on
 from applications.nas.retrain.ledger import Ledger
 from applications.nas.retrain.train import retrain, seeds_tick
-from applications.nas.retrain.training import Training
+from applications.nas.retrain.training import PartlyTrained, Training
 from applications.nas.settings import RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopped, Stopper, signal_name
 from mlo import DivergenceError
 
-
-class SomeDiverged(DivergenceError):
-    """Trainings of a retraining have diverged; the others are finished and kept.
-
-    Attributes:
-        trainings: Those that are finished.
-    """
-
-    def __init__(self, message: str, trainings: tuple[Training, ...] = ()) -> None:
-        """Say which diverged, and what has become of the others."""
-        super().__init__(message)
-        self.trainings = trainings
+log = logging.getLogger("mlo.nas")
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ class Several:
             All trainings, by task, then by seed.
 
         Raises:
-            SomeDiverged: If some diverged, after all others have finished.
+            DivergenceError: If some diverged, after all others have finished: `PartlyTrained` if there are any.
             Stopped: If it was asked to stop; what was done until then is kept.
         """
         found: list[Training] = []
@@ -68,10 +58,12 @@ class Several:
             for index, seed in enumerate(seeds):
                 try:
                     found.append(self._one(task, seed, seeds_tick(tick, index, len(seeds))))
-                except DivergenceError as error:
+                except DivergenceError as error:  # all ranks find it: the loss is that of the whole batch
                     failed.append(error)
+                    if self.ledger.ranks.first:
+                        log.warning("%s; the other trainings go on", error)
         if failed:
-            raise self._some(failed, tuple(found), len(tasks) * len(seeds))
+            raise self._some(failed, tuple(found))
         return tuple(found)
 
     def _one(self, task: Task, seed: int, tick: Tick) -> Training:
@@ -99,8 +91,13 @@ class Several:
         keeper.drop()
         return done
 
-    def _some(self, failed: list[DivergenceError], found: tuple[Training, ...], count: int) -> SomeDiverged:
+    def _some(self, failed: list[DivergenceError], found: tuple[Training, ...]) -> DivergenceError:
+        again = f"{how_to_go_on(self.ledger.folder)} tries again what is missing"
         told = "; ".join(map(str, failed))
-        if count > len(failed):
-            told = f"{len(failed)} of {count} trainings diverged, the others are finished and kept: {told}"
-        return SomeDiverged(f"{told}. {how_to_go_on(self.ledger.folder)} tries again what is missing", found)
+        if not found:
+            return DivergenceError(f"{told} ({again})")
+        kept = (
+            f"{len(found)} of {len(found) + len(failed)} trainings have finished and are kept in {self.ledger.folder}"
+        )
+        cure = "retrain in a new folder with a lower --weights.lr, or with the other --seeds alone"
+        return PartlyTrained(f"{told}; {kept} ({again}): {cure}", found)

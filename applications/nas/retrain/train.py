@@ -22,6 +22,7 @@ from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopper
 from applications.nas.tasks import choose_device, choose_task, load_tasks
+from mlo import deterministic
 
 
 def retrain(
@@ -65,15 +66,16 @@ def retrain(
     cost = measure_on(genotype, task, settings)
     device = choose_device(settings.device, ranks)
     csv, weights = (folder / f"{task.name}-{seed}.{end}" for end in ("csv", "pt"))
-    with all_seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
-        network = build_network(genotype, task, settings).to(device)
-        if ranks.rank > 0:  # the same initial values, but paths of its own to drop
-            reseed(device, seed, 0, ranks.rank)
-        with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
-            trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper, stopper=stopper)
-    if ranks.first:
-        save_weights(trained, weights)
-    found = score(trained, task, ranks)
+    with deterministic(on=settings.deterministic):
+        with all_seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
+            network = build_network(genotype, task, settings).to(device)
+            if ranks.rank > 0:  # the same initial values, but paths of its own to drop
+                reseed(device, seed, 0, ranks.rank)
+            with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
+                trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper, stopper=stopper)
+        if ranks.first:
+            save_weights(trained, weights)
+        found = score(trained, task, ranks)
     return Training(
         task=task.name,
         seed=seed,

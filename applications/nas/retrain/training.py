@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlo import DivergenceError
+
 
 @dataclass(frozen=True)
 class Training:
@@ -30,3 +32,16 @@ class Training:
     metric: str = "error %"
     top5: float | None = None
     multiply_adds: int | None = None
+
+
+class PartlyTrained(DivergenceError):
+    """Some trainings of a retraining have diverged; the others are finished, and kept in its folder.
+
+    Attributes:
+        trainings: Those that are finished.
+    """
+
+    def __init__(self, message: str, trainings: tuple[Training, ...] = ()) -> None:
+        """Say which diverged, and what has become of the others."""
+        super().__init__(message)
+        self.trainings = trainings

@@ -9,9 +9,8 @@ from pathlib import Path
 from applications.nas.config_file import renewed, to_json
 from applications.nas.jobs import Reporter
 from applications.nas.progress import Tick
-from applications.nas.report.read import FAILURE
 from applications.nas.retrain.run import retrain_run
-from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS, read_genotype
+from applications.nas.run_folder import CONFIG, FAILURE, GENOTYPE, RESULTS, read_genotype
 from applications.nas.run_folder.place import UNFINISHED
 from applications.nas.search import can_resume, resume, search
 from applications.nas.settings import RetrainSettings, SearchSettings
