@@ -5,14 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 from mlo import MLOError
+
+_PATIENCE = 60.0  # seconds for a process to finish its step and to keep it
 
 Call = tuple[int, Callable[..., Any], tuple[Any, ...]]
 
@@ -69,6 +72,7 @@ class Lane(threading.Thread):
         super().__init__(daemon=True)
         self._prepare, self._take, self._give = prepare, take, give
         self._pool: ProcessPoolExecutor | None = None
+        self._asked: set[int | None] = set()
 
     def run(self) -> None:
         """Make calls until there are no more."""
@@ -84,13 +88,22 @@ class Lane(threading.Thread):
                 self._pool.shutdown()
             self._give(None)
 
-    def interrupt(self) -> None:
+    def ask(self) -> None:
+        """Ask the process to end, by one SIGTERM, which it has not been sent before; `take` must give no more."""
+        for process in self._processes():
+            if process.pid not in self._asked:
+                self._asked.add(process.pid)
+                process.terminate()
+
+    def kill(self) -> None:
         """End the process, whatever it does, and wait for the thread; `take` must give no more."""
         while self.is_alive():  # again and again, for a process may just be starting
-            pool = self._pool
-            for process in list((pool._processes or {}).values()) if pool is not None else ():
-                process.terminate()
+            for process in self._processes():
+                process.kill()
             self.join(0.1)
+
+    def _processes(self) -> list[Any]:
+        return list((self._pool._processes or {}).values()) if self._pool is not None else []
 
     def _outcome(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         if self._pool is None:
@@ -103,3 +116,21 @@ class Lane(threading.Thread):
             return Failure(MLOError("a worker process died, perhaps for lack of memory: use fewer --workers"))
         except Exception as error:
             return Failure(error)
+
+
+def end(lanes: Sequence[Lane]) -> None:
+    """Ask all processes to end, and wait until they have; kill those that do not in time, or all at a second Ctrl-C.
+
+    Args:
+        lanes: Their `take` must give no more.
+    """
+    try:
+        until = time.monotonic() + _PATIENCE
+        while any(lane.is_alive() for lane in lanes) and time.monotonic() < until:
+            for lane in lanes:
+                lane.ask()  # again: a process may have been starting
+                lane.join(0.1 / len(lanes))
+    except KeyboardInterrupt:
+        pass
+    for lane in lanes:
+        lane.kill()

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except Stopped as stop:
-        if launch.prefix() in ("", "rank 0: "):  # all ranks stop alike
+        if launch.first():  # all ranks stop at the same step, and one of them tells
             sys.stderr.write(f"{stop}\n")
         return stop.code
     except SystemExit as stop:  # help was printed

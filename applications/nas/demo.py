@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from applications.nas.search import SearchOutcome, begin, chosen_tasks, complete
 from applications.nas.search.stage import prepare
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype, random_genotype
+from applications.nas.stopping import Stopped, Terminated, interruptible, signal_name
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
 from applications.nas.typed import check_types
@@ -74,7 +77,7 @@ def demo(settings: DemoSettings, console: Console) -> Path:
     for plan in plans.values():  # what a search would refuse is refused before there is a folder
         whole = complete(plan)
         prepare(begin(whole, chosen_tasks(whole)), 0, whole.supernet.space)
-    with new_folder(settings.out, Path("runs"), "demo") as folder:
+    with new_folder(settings.out, Path("runs"), "demo") as folder, _told(folder), interruptible():
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
         outcomes = _search(plans, folder, console, settings.workers)
         write_config(folder, settings)
@@ -87,6 +90,18 @@ def demo(settings: DemoSettings, console: Console) -> Path:
         ]
         _conclude(settings, contenders, folder, console)
     return folder
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Say what is left when the demo is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        left = f"{folder} is not complete, and can be removed" if any(folder.iterdir()) else "nothing was written"
+        told = f"stopped by {signal_name(number)}: {left}; the demo takes minutes and cannot go on: run it again"
+        raise Stopped(told, number) from None
 
 
 def _plans(settings: DemoSettings) -> dict[str, SearchSettings]:

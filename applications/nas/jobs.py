@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 
-from applications.nas._lane import Failure, Lane
+from applications.nas._lane import Failure, Lane, end
 from applications.nas.progress import AbstractLine, progress
 from mlo import ConfigError
 
@@ -172,10 +172,9 @@ def _outcomes(
             if stop_at_failure and isinstance(message[1], Failure):
                 stop.set()
             yield message
-    except BaseException:  # Ctrl-C, or an error where the outcomes go: the workers end with it
+    except BaseException:  # Ctrl-C, or an error where the outcomes go: the workers end with it, after their step
         stop.set()
-        for lane in lanes:
-            lane.interrupt()
+        end(lanes)
         raise
 
 

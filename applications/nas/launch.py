@@ -135,6 +135,11 @@ def prefix() -> str:
     return f"rank {_place().rank}: " if under_torchrun() else ""
 
 
+def first() -> bool:
+    """Return whether this process is the first of those that `torchrun` started, or alone."""
+    return not under_torchrun() or _place().first
+
+
 def started_by() -> list[str]:
     """Return `torchrun` and the options that start as many ranks; nothing without it."""
     if not under_torchrun():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+_FILES: set[TextIO] = set()  # of locks that this process holds or waits for
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def locked(file: Path, patience: float = 0.0) -> Iterator[bool]:
         return
     end = time.monotonic() + patience
     while True:
-        with file.open("a") as held:
+        with file.open("a") as held, _of_this_process(held):
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found = True
@@ -52,6 +54,27 @@ def _names(file: Path, held: TextIO) -> bool:
         return os.path.samestat(file.stat(), os.fstat(held.fileno()))
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _of_this_process(file: TextIO) -> Iterator[None]:
+    """Let no copy of this process, such as one that decodes images, hold the lock when this one has been killed."""
+    _FILES.add(file)
+    try:
+        yield
+    finally:
+        _FILES.discard(file)
+
+
+def _let_go() -> None:
+    for file in _FILES:
+        with suppress(OSError):
+            file.close()  # the lock stays with the process that this is a copy of
+    _FILES.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def is_locked(file: Path) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, final
 
 import torch
 
+from applications.nas import launch
 from applications.nas.launch import Ranks
 from mlo import MLOError
 
@@ -74,16 +76,21 @@ class Stopper:
         if self.number is None:
             self.number, self._since = number, time.monotonic()
             with suppress(OSError):
-                os.write(2, b"stopping after this step, which is kept; once more to stop at once\n")
-        elif time.monotonic() - self._since >= _SAME:
+                if launch.first() and multiprocessing.parent_process() is None:  # not each rank, nor each worker
+                    os.write(2, b"stopping after this step, which is kept; once more to stop at once\n")
+        elif number in SIGNALS and time.monotonic() - self._since >= _SAME:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextmanager
-def stoppable() -> Iterator[Stopper]:
+def stoppable(also: Sequence[signal.Signals] = ()) -> Iterator[Stopper]:
     """Let Ctrl-C and SIGTERM ask for the end of the body in place of ending it.
 
     In a thread other than the main one, signals are somebody else's, and nothing asks.
+
+    Args:
+        also: Other signals that ask for it, such as a scheduler's warning; however often they come, nothing stops at
+            once.
 
     Yields:
         What knows whether to stop; the body looks at it after each step.
@@ -92,13 +99,27 @@ def stoppable() -> Iterator[Stopper]:
     if threading.current_thread() is not threading.main_thread():
         yield stopper
         return
-    before: dict[signal.Signals, Any] = {one: signal.signal(one, stopper.receive) for one in SIGNALS}
+    before: dict[signal.Signals, Any] = {one: signal.signal(one, stopper.receive) for one in (*SIGNALS, *also)}
     try:
         yield stopper
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
         sys.stderr.flush()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM interrupt the body as Ctrl-C does, by `Terminated`; for the main thread."""
+    before: Any = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def signal_name(number: int) -> str:

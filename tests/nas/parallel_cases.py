@@ -47,7 +47,7 @@ CASES = {  # 21 images in batches of 8: the last one, of 5, leaves the third of 
 }
 WHOLE = replace(SETTINGS, weights=RetrainWeights(), drop_path=0.3, cutout=3, seeds=(0, 1))
 WORDS = "retrain folders --cell cell.json --epochs 4 --layers 3 --channels 2 --batch 8 --drop-path 0.3 --cutout 3"
-WORDS += " --ema 0.9 --seeds 0 1 --device cpu data:folders --data.roots pets"
+WORDS += " --ema 0.9 --seeds 0 1 --device cpu --checkpoint.share 1 data:folders --data.roots pets"
 """The same as `WHOLE`, on the command line: the cell in a file, the images in a folder."""
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,11 +131,18 @@ def test_the_test_is_shared(world: int, found: dict[int, dict[str, dict[str, Ten
 # ---------------------------------------------------------------- another number of ranks after a stop
 
 
+def last(folder: Path) -> dict[str, Any]:
+    """Return the last state that was kept."""
+    *_, newest = sorted((folder / "checkpoints").glob("*.pt"))
+    found: dict[str, Any] = torch.load(newest, weights_only=True)
+    return found
+
+
 def test_stopped_with_two_ranks_and_gone_on_with_one(
     folders: dict[int, Path], alone: dict[str, dict[str, Tensor]]
 ) -> None:
-    state = torch.load(folders[2] / "stopped" / "checkpoint.pt", weights_only=True)
-    assert (len(state["rows"]), len(state["generators"])) == (2, 2)
+    state = last(folders[2] / "stopped")
+    assert (len(state["rows"]), len(state["each"])) == (2, 2)
     assert differ(train("cells", folders[2] / "stopped", ALONE), alone["cells"]) < 1e-10
 
 
@@ -143,26 +153,27 @@ def test_stopped_in_one_process_and_gone_on_with_three_ranks(
 
 
 def test_ranks_drop_different_paths(folders: dict[int, Path]) -> None:
-    (first,), (second,) = torch.load(folders[2] / "checkpoint.pt", weights_only=True)["generators"]
+    first, second = (one["chance"]["torch"] for one in last(folders[2])["each"])
     assert not first.equal(second)
 
 
 # ---------------------------------------------------------------- under torchrun
 
 
-def epochs(folder: Path) -> int:
-    file = folder / "checkpoint.pt"
-    return len(torch.load(file, weights_only=True)["rows"]) if file.is_file() else 0
+def within(folder: Path) -> bool:
+    """Return whether the second epoch has begun and is not over, as the last state has it."""
+    state = last(folder) if any((folder / "checkpoints").glob("*.pt")) else {"rows": [], "done": 0}
+    return len(state["rows"]) == 1 and state["done"] > 0
 
 
 def test_a_rank_that_is_killed(ranks_left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill -9: torchrun starts both ranks again, and they find their folder and end where they would have."""
+    """Kill -9 within an epoch: torchrun starts both ranks again, and they find their folder and go on to the bit."""
     monkeypatch.chdir(tmp_path)
     draw_pets(tmp_path)
     (tmp_path / "cell.json").write_text(GENOTYPE.to_json())
     half, folder = tmp_path / "half", tmp_path / "runs" / "retrain-1"
     with module(*TORCHRUN, "--max-restarts", "3", "-m", "applications.nas", *WORDS.split(), folder=tmp_path) as agent:
-        wait_for(lambda: epochs(folder) >= 2)
+        wait_for(lambda: within(folder))
         before = children(agent.pid)
         for number, rank in before.items():
             if rank == 1:
@@ -181,7 +192,33 @@ def test_a_rank_that_is_killed(ranks_left: Path, tmp_path: Path, monkeypatch: py
     assert main(["retrain", "--resume", str(half)]) == 0  # and with one rank that is left
     rows = [path.joinpath("pets-0.csv").read_text().splitlines() for path in (half, folder)]
     assert len(rows[0]) == len(rows[1]) == 5
-    assert rows[0][:3] == rows[1][:3]
+    assert rows[0][:2] == rows[1][:2]
+
+
+def test_ranks_that_are_stopped(ranks_left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C: both end after the same step, one message tells, and another number of ranks can go on."""
+    monkeypatch.chdir(tmp_path)
+    draw_pets(tmp_path)
+    (tmp_path / "cell.json").write_text(GENOTYPE.to_json())
+    folder = tmp_path / "runs" / "retrain-1"
+    with module(*TORCHRUN, "-m", "applications.nas", *WORDS.split(), folder=tmp_path) as agent:
+        wait_for(lambda: within(folder))
+        agent.send_signal(signal.SIGINT)
+        code, _, err = ended(agent)
+    assert code == 1, "torchrun itself knows no other"
+    told = [line for line in err.splitlines() if line.startswith(("stop", "rank", "error"))]
+    assert told[0] == "stopping after this step, which is kept; once more to stop at once"
+    where = r"stopped by Ctrl-C in epoch \d of 4 of pets, seed 0"
+    assert re.fullmatch(rf"{where}; `mlo-nas retrain --resume .*` goes on", told[1])
+    assert len(told) == 2
+    state = last(folder)
+    assert len(state["each"]) == 2
+    assert 0 < state["done"] <= 3
+    assert main(["retrain", "--resume", str(folder)]) == 0
+    rows = [path.joinpath("pets-0.csv").read_text().splitlines() for path in (folder, ranks_left / "whole")]
+    over = len(state["rows"]) + 1
+    assert len(rows[0]) == 5
+    assert rows[0][:over] == rows[1][:over]
 
 
 def test_a_rank_that_fails(ranks_left: Path) -> None:

@@ -17,9 +17,9 @@ from applications.nas.retrain import retrain
 from applications.nas.retrain import run as run_module
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.ledger import Ledger
-from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import write_json
+from applications.nas.run_folder.place import place
 from applications.nas.settings import DigitsData, SearchSettings
 from applications.nas.space.zoo import ZOO
 from mlo import ConfigError
@@ -113,7 +113,9 @@ def test_an_unfinished_folder_says_how_to_go_on(tmp_path: Path, capsys: pytest.C
     folder.mkdir()
     with pytest.raises(Stopped):
         retrain_run(GENOTYPE, "small", SEARCHED, SMALL, folder, begin)
-    (folder / ".checkpoint.pt.0a1b2c3d").write_text("a process was killed as it wrote this")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    for where in (folder, folder / "checkpoints"):
+        (where / ".checkpoint.pt.0a1b2c3d.aside").write_text("a process was killed as it wrote this")
     for words in (
         ["evaluate", str(folder)],
         ["retrain", "digits", f"--out={folder}", "--cell=DARTS_V1", "data:digits"],
@@ -137,7 +139,7 @@ REFUSED = [
     ("--resume", "--resume takes a folder and nothing else"),
     ("--resume stopped --epochs 3", "--resume takes a folder and nothing else"),
     ("--resume nowhere", "nowhere/unfinished.json does not exist: give the folder of a retraining that was stopped"),
-    ("--resume stopped", "stopped/checkpoint.pt holds no state of this training: remove it, and this training begins"),
+    ("--resume stopped", "stopped/checkpoint.pt is that of an older version, which this one cannot go on with: remove"),
 ]
 
 
@@ -161,7 +163,7 @@ def found(monkeypatch: pytest.MonkeyPatch, job: str | None, restarts: int, out: 
         if job is not None:
             patch.setenv("TORCHELASTIC_RUN_ID", job)
             patch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
-        with place(out, Path("runs"), Ranks()) as (folder, resumed):
+        with place(out, Path("runs"), "retrain", "retrain", Ranks()) as (folder, resumed):
             (folder / "seen").touch()
         return folder.name, resumed
 

@@ -109,7 +109,7 @@ def test_data_that_changed_since_the_search(tmp_path: Path, monkeypatch: pytest.
     search, folder = tmp_path / "search", tmp_path / "search/retrain"
     folder.mkdir(parents=True)
     write_json(search / "splits.json", split_records(load_tasks(SEARCHED.data, SEARCHED.seed)))
-    monkeypatch.setattr(module, "retrain_task", lambda *_: ())
+    monkeypatch.setattr(module.Several, "train", lambda *_: ())
     retrain_run(CELL, "V1", SEARCHED, SETTINGS, folder, begin, search=search)
     with pytest.raises(DataError, match=r"task 'digits', train: .* not those that the search had"):
         retrain_run(CELL, "V1", replace(SEARCHED, seed=4), SETTINGS, folder, begin, search=search)

@@ -22,6 +22,7 @@ from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.settings import CifarForm, Interleaving, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
+from applications.nas.stopping import Stopper
 from applications.nas.sweep import point as point_module
 from applications.nas.sweep import summary as summary_module
 from applications.nas.sweep.launch import local as local_module
@@ -61,7 +62,7 @@ class World:
         monkeypatch.setattr(local_module, "try_jobs", self.jobs)
         monkeypatch.setattr(summary_module, "draw_axis", self.draw)
 
-    def search(self, settings: SearchSettings, folder: Path, tick: object) -> None:
+    def search(self, settings: SearchSettings, folder: Path, tick: object, *, stopper: Stopper) -> None:
         assert not folder.exists(), "a search begins in a new folder"
         self.searched.append(folder.name)
         made_search(folder, settings)
@@ -79,7 +80,10 @@ class World:
         begin: Callable[[str], object],
         *,
         search: Path,
+        resumed: bool,
+        stopper: Stopper,
     ) -> None:
+        assert not resumed
         assert list(folder.iterdir()) == [], "a retraining begins in an empty folder"
         self.retrained.append(name)
         errors = {task: [error(task, searched, seed) for seed in settings.seeds] for task in ("digits", "loops")}

@@ -14,18 +14,19 @@ from rich.console import Console
 
 from applications.nas import launch
 from applications.nas.commands.choices import choices
-from applications.nas.commands.common import choose_preset, parse
+from applications.nas.commands.common import choose_preset, parse, resumed_folder
 from applications.nas.presets import RETRAIN
 from applications.nas.progress import progress
 from applications.nas.retrain import Training
 from applications.nas.retrain.folder import read_begun
-from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.retrain.table import as_table
 from applications.nas.retrain.training import PartlyTrained
 from applications.nas.run_folder import read_genotype, read_search_settings
+from applications.nas.run_folder.place import place
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype, random_genotype
+from applications.nas.stopping import Stopped, Stopper, stoppable
 from mlo import ConfigError
 
 TORCHVISION, RANDOM = "torchvision:", "random:"
@@ -49,14 +50,21 @@ class RetrainCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas retrain` with the words behind it; under `torchrun`, with all its ranks."""
-    with launch.ranks() as ranks:
-        if words and words[0].partition("=")[0] == "--resume":
-            _resume(words, console, ranks)
-        else:
-            _begin(words, console, ranks)
+    stopped = None
+    with launch.ranks() as ranks, stoppable() as stopper:
+        folder = resumed_folder(words, "retrain")
+        try:
+            if folder is None:
+                _begin(words, console, ranks, stopper)
+            else:
+                _resume(folder, console, ranks, stopper)
+        except Stopped as stop:
+            stopped = stop  # all ranks stop at the same step, so none is left waiting for another
+    if stopped is not None:
+        raise stopped
 
 
-def _begin(words: list[str], console: Console, ranks: launch.Ranks) -> None:
+def _begin(words: list[str], console: Console, ranks: launch.Ranks, stopper: Stopper) -> None:
     name, default, rest = choose_preset(words, RETRAIN, None, "retrain")
     if "network:torchvision" in rest:  # it has no paths to drop, whatever the preset says
         default = replace(default, network=TorchvisionForm(), drop_path=0.0)
@@ -70,34 +78,22 @@ def _begin(words: list[str], console: Console, ranks: launch.Ranks) -> None:
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
     cell, settings, label = _architecture(command, searched, default)
     search = command.run if command.cell is None and cell is not None else None
-    where = place(command.out, command.run or Path("runs"), ranks)
-    with where as (folder, resumed), _shown(console, label, folder), progress(console) as begin:
-        trainings = retrain_run(
-            cell, label, searched, settings, folder, begin, search=search, ranks=ranks, resumed=resumed
-        )
-    _show(console, label, trainings, folder)
+    where = place(command.out, command.run or Path("runs"), "retrain", "retrain", ranks)
+    with where as (folder, resumed), _shown(console, label, folder):
+        with progress(console) as begin:
+            arguments = (cell, label, searched, settings, folder, begin)
+            trainings = retrain_run(*arguments, search=search, ranks=ranks, resumed=resumed, stopper=stopper)
+        _show(console, label, trainings, folder)
 
 
-def _resume(words: list[str], console: Console, ranks: launch.Ranks) -> None:
-    _, equals, value = words[0].partition("=")
-    given, rest = ([value], words[1:]) if equals else (words[1:2], words[2:])
-    if not given or given[0].startswith("-") or rest:
-        raise ConfigError("retrain: --resume takes a folder and nothing else, for that holds all settings")
-    folder = Path(given[0])
+def _resume(folder: Path, console: Console, ranks: launch.Ranks, stopper: Stopper) -> None:
     one = read_begun(folder)
-    with _shown(console, one.name, folder), progress(console) as begin:
-        trainings = retrain_run(
-            one.genotype,
-            one.name,
-            replace(SearchSettings(data=DigitsData()), data=one.source.data, seed=one.source.seed),
-            one.settings,
-            folder,
-            begin,
-            search=one.search,
-            ranks=ranks,
-            resumed=True,
-        )
-    _show(console, one.name, trainings, folder)
+    searched = replace(SearchSettings(data=DigitsData()), data=one.source.data, seed=one.source.seed)
+    with _shown(console, one.name, folder):
+        with progress(console) as begin:
+            arguments = (one.genotype, one.name, searched, one.settings, folder, begin)
+            trainings = retrain_run(*arguments, search=one.search, ranks=ranks, resumed=True, stopper=stopper)
+        _show(console, one.name, trainings, folder)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from applications.nas.commands.common import choose_preset, parse
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.run_folder import read_search_settings
 from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.stopping import interruptible
 from applications.nas.sweep.folder import find_folder, read_sweep
 from applications.nas.sweep.launch.settings import Launching, Local
 from applications.nas.sweep.look import describe
@@ -26,7 +27,8 @@ mlo-nas sweep PRESET --vary FIELD VALUE... [--vary FIELD VALUE...] [--retrain PR
 mlo-nas sweep --resume DIR [launcher:...] [--workers N]
 
 One search for each combination of the values; with --retrain, each found cell is trained from scratch, too.
-Run the same command again, or --resume, to go on: finished points are skipped, failed ones are tried again.
+Run the same command again, or --resume, to go on: finished points are skipped, failed ones are tried again, and
+those that were stopped go on where they were.
 
   --vary FIELD VALUE...  a setting of the search by its dotted path, as in config.json:
                            --vary formulation.weight 0.1 1 10 100   --vary seed 0 1 2
@@ -40,7 +42,8 @@ Where the points run; the folder and the results are the same:
   launcher:submitit-local  processes that go on if this program dies; --resume waits for them
   launcher:slurm           jobs of a cluster: --launcher.partition gpu --launcher.hours 24 --launcher.gpus 1
                            --launcher.array 16
-The last two need pip install 'mlo-torch[cluster]'. Ctrl-C ends the points with each of them, and cancels their jobs.
+The last two need pip install 'mlo-torch[cluster]'. Ctrl-C ends the points with each of them, and cancels their jobs:
+what runs finishes its step and keeps it; a second Ctrl-C does not wait for that.
 
 """
 
@@ -111,7 +114,9 @@ def _run(
         cost = f"mlo-nas search {preset} --dry-run, with its options"
         sys.stdout.write(describe(settings, folder, command.launcher.words(command.workers), cost))
         return
-    sweep(settings, folder, console, launcher=command.launcher.launcher(command.workers, folder.absolute().name))
+    launcher = command.launcher.launcher(command.workers, folder.absolute().name)
+    with interruptible():
+        sweep(settings, folder, console, launcher=launcher)
 
 
 def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:

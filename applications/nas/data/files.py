@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,6 +131,7 @@ class FileBatches(AbstractBatches):
             batch_sampler=_Order([chunk for chunk in chunks if len(chunk)]),
             num_workers=min(self._files.workers, len(chunks)),
             collate_fn=_stack,
+            worker_init_fn=_ignore_signals,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # otherwise it draws a number from the global one
         )
@@ -169,6 +171,12 @@ class _Decoded(Dataset[Tensor | DataError]):
             return self._recipe.image(self._files.path(index), int(self._seeds[index]))
         except DataError as error:
             return error
+
+
+def _ignore_signals(number: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which may be sent to all processes, to the one that trains: it ends the workers."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
 
 
 def _stack(items: list[Tensor | DataError]) -> Tensor | DataError:

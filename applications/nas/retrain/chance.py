@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from applications.nas.seeded import seeded
 
-def generator_states(device: torch.device) -> list[Tensor]:
-    """Return the state of the CPU's generator, and that of the GPU's if it is on one; as bytes, on the CPU."""
-    states = [torch.get_rng_state()]
-    return states if device.type == "cpu" else [*states, torch.cuda.get_rng_state(device)]
+Chance = dict[str, Any]
+"""The states of a process's generators: tensors and plain data."""
 
 
-def restore_generators(each: Sequence[list[Tensor]], rank: int, device: torch.device, seed: int, epoch: int) -> None:
+def generator_states(device: torch.device) -> Chance:
+    """Return the states of torch's generators, on the CPU and on the GPU it computes on, and of numpy and `random`."""
+    version, words, normal = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": None if device.type == "cpu" else torch.cuda.get_rng_state(device),
+        "python": [version, torch.tensor(words), normal],
+        "numpy": _plain(numpy.random.get_state(legacy=False)),
+    }
+
+
+def restore_generators(state: Chance | None, device: torch.device, *numbers: int) -> None:
     """Go on where a rank was; one that was not there, or computed elsewhere, begins anew.
 
     Args:
-        each: What `generator_states` returned, by rank.
-        rank: Whose state is wanted.
-        device: Where it computes now.
-        seed: Of the training.
-        epoch: How many are done.
+        state: What `generator_states` returned; None if there is none.
+        device: Where this rank computes now.
+        numbers: What it begins anew from: the seed of the training, where that is, and the rank.
     """
-    states = each[rank] if rank < len(each) else []
-    if len(states) != len(generator_states(device)):
-        reseed(device, seed, epoch, rank)
+    if state is None or (state["cuda"] is None) != (device.type == "cpu"):
+        reseed(device, *numbers)
         return
-    torch.set_rng_state(states[0])
+    version, words, normal = state["python"]
+    torch.set_rng_state(state["torch"])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+        torch.cuda.set_rng_state(state["cuda"], device)
+    random.setstate((version, tuple(words.tolist()), normal))
+    numpy.random.set_state(_array(state["numpy"]))
 
 
 def reseed(device: torch.device, *numbers: int) -> None:
@@ -40,3 +54,38 @@ def reseed(device: torch.device, *numbers: int) -> None:
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
     torch.default_generator.manual_seed(seed)
+    _seed_others(seed)
+
+
+@contextmanager
+def all_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let the body draw the same numbers each time, by whatever library, and leave all generators as they were."""
+    python, other = random.getstate(), numpy.random.get_state(legacy=False)
+    try:
+        with seeded(seed, device):
+            _seed_others(seed)
+            yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(other)
+
+
+def _seed_others(seed: int) -> None:
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+
+
+def _plain(value: Any) -> Any:
+    """Write numpy's arrays as bytes, for torch reads no array without running code."""
+    if isinstance(value, numpy.ndarray):
+        return {"kind": str(value.dtype), "bytes": torch.frombuffer(bytearray(value.tobytes()), dtype=torch.uint8)}
+    return {name: _plain(part) for name, part in value.items()} if isinstance(value, Mapping) else value
+
+
+def _array(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "kind" in value:
+        content: Tensor = value["bytes"]
+        return numpy.frombuffer(content.numpy().tobytes(), dtype=value["kind"])
+    return {name: _array(part) for name, part in value.items()}

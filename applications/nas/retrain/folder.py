@@ -14,10 +14,11 @@ from applications.nas.launch import Ranks
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import build_network, measure_on
 from applications.nas.retrain.evaluation import score
-from applications.nas.retrain.ledger import UNFINISHED, is_finished, read_unfinished
+from applications.nas.retrain.ledger import read_unfinished
 from applications.nas.retrain.training import Training
 from applications.nas.retrain.weights_file import load_weights
 from applications.nas.run_folder import CONFIG, DATA, RESULTS, read_genotype
+from applications.nas.run_folder.place import UNFINISHED, is_finished
 from applications.nas.settings import Data, Device, RetrainData, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, load_tasks

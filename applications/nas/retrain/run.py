@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from applications.nas.config_file import from_json, to_json
 from applications.nas.data import Task, check_splits
-from applications.nas.files import read_json, read_text
+from applications.nas.files import read_json, read_text, tidy
 from applications.nas.launch import Ranks, job_name
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import check_fit
 from applications.nas.retrain.folder import read_retrain_folder
-from applications.nas.retrain.ledger import Ledger, Unfinished, is_finished, read_unfinished
+from applications.nas.retrain.ledger import Ledger, Unfinished, read_unfinished
 from applications.nas.retrain.pages import write_pages
 from applications.nas.retrain.parallel import check_ranks
-from applications.nas.retrain.train import retrain_task
-from applications.nas.retrain.training import PartlyTrained, Training
+from applications.nas.retrain.several import Several
+from applications.nas.retrain.training import Training
 from applications.nas.run_folder import (
     CONFIG,
     DATA,
@@ -31,8 +32,11 @@ from applications.nas.run_folder import (
     write_json,
     write_text,
 )
+from applications.nas.run_folder.held import held
+from applications.nas.run_folder.place import is_finished
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
+from applications.nas.stopping import Stopper
 from applications.nas.tasks import load_tasks, located
 from mlo import ConfigError, DataError, deterministic
 
@@ -48,11 +52,12 @@ def retrain_run(
     search: Path | None = None,
     ranks: Ranks = Ranks(),
     resumed: bool = False,
+    stopper: Stopper | None = None,
 ) -> tuple[Training, ...]:
     """Train an architecture from scratch on each task of a search, with each seed, and test it.
 
     Nothing is written if a network does not fit its task. `results.json` comes after all trainings: a folder without
-    it is that of a retraining that did not finish. Until then each epoch is kept there, and the retraining can go on.
+    it is that of a retraining that did not finish. Until then its states are kept there, and it can go on.
 
     Args:
         architecture: The cell; None for a network of torchvision, which the settings name.
@@ -63,7 +68,8 @@ def retrain_run(
         begin: Begins a piece of work by its label, and returns what to call as it goes on.
         search: Folder of the search that found the cell.
         ranks: The processes that train together, one training after the other; the first one writes the files.
-        resumed: Whether the retraining has begun in this folder, and goes on after the last epoch that was kept.
+        resumed: Whether the retraining has begun in this folder, and goes on after the last step that was kept.
+        stopper: Knows after each step whether the retraining is asked to stop; None if nobody asks.
 
     Returns:
         The trainings, by task, then by seed.
@@ -72,6 +78,7 @@ def retrain_run(
         ConfigError: If the network does not fit the images or the task, or what was begun is something else.
         DataError: If data are missing or broken.
         DivergenceError: If a training diverges; the others are finished and kept, and `PartlyTrained` holds them.
+        Stopped: If it was asked to stop; what it did until then is kept.
     """
     tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout, retraining=True)
     check_ranks(settings, ranks)
@@ -80,27 +87,26 @@ def retrain_run(
     if search is not None:
         _check_search(search, tasks)
     began = Unfinished(name, None if search is None else _relative(search, folder), job_name())
-    if resumed:
-        before = ranks.from_first(_read(folder, architecture, searched, settings) if ranks.first else None)
-        if before is None:
-            return ranks.from_first(read_retrain_folder(folder).trainings if ranks.first else ())
-        began = replace(before, torchrun=began.torchrun)
-    ledger = Ledger(folder, began, ranks)
-    if ranks.first and not (folder / ENVIRONMENT).is_file():
-        write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
-        if architecture is not None:
-            write_text(folder / GENOTYPE, architecture.to_json())
-        with deterministic(on=settings.deterministic):  # what holds in the trainings is written down, too
-            write_config(folder, settings)
-    found: tuple[Training, ...] = ()
-    for task in tasks:
-        found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"), ledger)
-    if ledger.diverged:
-        raise PartlyTrained(ledger.diverged, found, folder) if found else ledger.diverged[0]
-    if ranks.first:
-        write_json(folder / RESULTS, _results(architecture, began, found, ranks))
-        write_pages(folder, began.cell, architecture, settings, found, ranks.world)
-    ledger.close()
+    with held(folder) if ranks.first else nullcontext():
+        if ranks.first:
+            tidy(folder)
+        if resumed:
+            before = ranks.from_first(_read(folder, architecture, searched, settings) if ranks.first else None)
+            if before is None:
+                return ranks.from_first(read_retrain_folder(folder).trainings if ranks.first else ())
+            began = replace(before, torchrun=began.torchrun)
+        ledger = Ledger(folder, began, ranks)
+        if ranks.first and not (folder / ENVIRONMENT).is_file():
+            write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
+            if architecture is not None:
+                write_text(folder / GENOTYPE, architecture.to_json())
+            with deterministic(on=settings.deterministic):  # what holds in the trainings is written down, too
+                write_config(folder, settings)
+        found = Several(architecture, settings, ledger, stopper).train(tasks, begin)
+        if ranks.first:
+            write_json(folder / RESULTS, _results(architecture, began, found, ranks))
+            write_pages(folder, began.cell, architecture, settings, found, ranks.world)
+        ledger.close()
     return found
 
 

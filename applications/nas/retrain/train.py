@@ -10,20 +10,19 @@ from applications.nas.data import Task
 from applications.nas.launch import Ranks
 from applications.nas.progress import Tick, silent
 from applications.nas.retrain.build import build_network, measure_on
-from applications.nas.retrain.chance import reseed
+from applications.nas.retrain.chance import all_seeded, reseed
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.retrain.evaluation import score
 from applications.nas.retrain.fit import fit
-from applications.nas.retrain.ledger import Ledger
 from applications.nas.retrain.parallel import check_ranks
 from applications.nas.retrain.training import Training
 from applications.nas.retrain.weights_file import save_weights
 from applications.nas.run_folder import MetricsFile
-from applications.nas.seeded import seeded
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
+from applications.nas.stopping import Stopper
 from applications.nas.tasks import choose_device, choose_task, load_tasks
-from mlo import DivergenceError, deterministic
+from mlo import deterministic
 
 
 def retrain(
@@ -36,6 +35,7 @@ def retrain(
     *,
     ranks: Ranks = Ranks(),
     keeper: Keeper | None = None,
+    stopper: Stopper | None = None,
 ) -> Training:
     """Train one network from scratch on a task's train and valid parts, and test it once.
 
@@ -50,12 +50,14 @@ def retrain(
         folder: Where the files go.
         tick: Told how far it is.
         ranks: The processes that train it together, each with the same arguments; the first one writes the files.
-        keeper: Where a training that was stopped goes on, and where each epoch is kept; None to keep nothing.
+        keeper: Where a training that was stopped goes on, and where its states are kept; None to keep nothing.
+        stopper: Knows after each step whether the training is asked to stop; None if nobody asks.
 
     Raises:
         ConfigError: If the network does not fit the images or the task, or the settings do not fit the ranks.
         DataError: If what was kept cannot be read.
         DivergenceError: If the loss is not finite.
+        Stopped: If it was asked to stop; what it did until then is kept.
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 3.2.
     """
@@ -65,12 +67,12 @@ def retrain(
     device = choose_device(settings.device, ranks)
     csv, weights = (folder / f"{task.name}-{seed}.{end}" for end in ("csv", "pt"))
     with deterministic(on=settings.deterministic):
-        with seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
+        with all_seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
             network = build_network(genotype, task, settings).to(device)
             if ranks.rank > 0:  # the same initial values, but paths of its own to drop
                 reseed(device, seed, 0, ranks.rank)
             with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
-                trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper)
+                trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper, stopper=stopper)
         if ranks.first:
             save_weights(trained, weights)
         found = score(trained, task, ranks)
@@ -88,16 +90,9 @@ def retrain(
 
 
 def retrain_task(
-    genotype: Genotype | None,
-    task: Task,
-    settings: RetrainSettings,
-    folder: Path,
-    tick: Tick = silent,
-    ledger: Ledger | None = None,
+    genotype: Genotype | None, task: Task, settings: RetrainSettings, folder: Path, tick: Tick = silent
 ) -> tuple[Training, ...]:
-    """Train one network for each seed of the settings on one task.
-
-    With a ledger, a training that diverges is noted there, and the other seeds go on.
+    """Train one network for each seed of the settings on one task, in one process that keeps nothing on the way.
 
     Args:
         genotype: The architecture; None for a network of torchvision, which the settings name.
@@ -105,29 +100,20 @@ def retrain_task(
         settings: How.
         folder: Where the files go.
         tick: Told how far it is, over all seeds.
-        ledger: What is done already, and where each training and each epoch is written down, by which ranks; None for
-            one process that keeps nothing.
     """
-    found = []
-    for index, seed in enumerate(settings.seeds):
+    return tuple(
+        retrain(genotype, task, settings, seed, folder, seeds_tick(tick, index, len(settings.seeds)))
+        for index, seed in enumerate(settings.seeds)
+    )
 
-        def onward(done: int, total: int, text: str, before: int = index) -> None:
-            tick(before * total + done, len(settings.seeds) * total, text)
 
-        if ledger is None:
-            found.append(retrain(genotype, task, settings, seed, folder, onward))
-            continue
-        done = ledger.find(task.name, seed)
-        if done is None:
-            keeper, ranks = Keeper(folder, task.name, seed, ledger.ranks), ledger.ranks
-            try:
-                done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
-            except DivergenceError as error:  # all ranks find it: the loss is that of the whole batch
-                ledger.fail(error)
-                continue
-            ledger.add(done)
-        found.append(done)
-    return tuple(found)
+def seeds_tick(tick: Tick, index: int, count: int) -> Tick:
+    """Return what one of several equal trainings calls, so that all together are told of."""
+
+    def onward(done: int, total: int, text: str) -> None:
+        tick(index * total + done, count * total, text)
+
+    return onward
 
 
 def retrain_seeds(

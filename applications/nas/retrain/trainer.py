@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import final
 
@@ -14,7 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from applications.nas.launch import Ranks
 from applications.nas.networks.network import EvaluationNetwork, Prediction
 from applications.nas.objective import AbstractObjective
+from applications.nas.retrain.chance import generator_states, restore_generators
 from applications.nas.retrain.checkpoint import TrainingState
+from applications.nas.retrain.own import Own, own_part
 from applications.nas.retrain.parallel import average_statistics, distribute
 from applications.nas.settings import RetrainSettings
 
@@ -29,7 +30,7 @@ def loss_of(prediction: Prediction, y: Tensor, objective: AbstractObjective, aux
 
 @final
 class Trainer:
-    """SGD on a network, an epoch at a time.
+    """SGD on a network, a step at a time.
 
     Args:
         network: From images to a `Prediction`; it is trained in place.
@@ -56,6 +57,9 @@ class Trainer:
         if settings.ema is not None:
             blend = get_ema_multi_avg_fn(settings.ema)
             self.average = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
+        device = next(network.parameters()).device
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)  # of an epoch, on this rank
+        self._images: float = 0
 
     def begin(self, epoch: int) -> float:
         """Set what changes by epoch, and return the learning rate."""
@@ -67,46 +71,76 @@ class Trainer:
             self.network.drop_path = settings.drop_path * epoch / settings.epochs
         return rate
 
-    def run(self, batches: Iterable[tuple[Tensor, Tensor]], sizes: Sequence[int]) -> tuple[float, float]:
-        """Train for an epoch.
+    def step(self, x: Tensor, y: Tensor, size: int) -> None:
+        """Make a step.
 
         Args:
-            batches: Of the images that are this rank's.
-            sizes: How many images each batch has in all ranks together.
+            x: The images of the batch that are this rank's.
+            y: Their targets.
+            size: How many images the batch has in all ranks together.
+        """
+        self.optimizer.zero_grad()
+        self._sums += self._gradient(x, y, size)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.weights.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self._images += len(y)
+
+    def end(self, count: int) -> tuple[float, float]:
+        """End an epoch: all ranks have the same again.
+
+        Args:
+            count: How many images it had, in all ranks together.
 
         Returns:
             The mean loss and the mean penalty of the images of all ranks.
         """
-        total = torch.zeros(2, dtype=torch.float64, device=next(self.network.parameters()).device)
-        images = 0
-        for (x, y), size in zip(batches, sizes, strict=True):
-            self.optimizer.zero_grad()
-            total += self._gradient(x, y, size)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.weights.clip)
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update_parameters(self.network)
-            images += len(y)
-        self.ranks.add(total)
-        for module in (self.network, self.average):
-            if module is not None:
-                average_statistics(module, images / sum(sizes), self.ranks)
-        loss, penalty = (total / sum(sizes)).tolist()  # the only wait for a GPU in an epoch
+        self.ranks.add(self._sums)
+        for module in self._modules():
+            average_statistics(module, self._images / count, self.ranks)
+        loss, penalty = (self._sums / count).tolist()  # the only wait for a GPU in an epoch
+        self._sums.zero_()
+        self._images = 0
         return loss, penalty
 
+    def own(self) -> Own:
+        """Return what this rank has for itself."""
+        buffers: list[Tensor] = []
+        if self.ranks.world > 1:
+            buffers = [value.cpu() for module in self._modules() for value in module.buffers()]
+        return Own(self._sums.cpu(), self._images, buffers, generator_states(self._sums.device))
+
+    def sound(self) -> bool:
+        """Return whether the weights are finite; this waits for a GPU."""
+        return bool(torch.stack([value.isfinite().all() for value in self.network.parameters()]).all())
+
     def state(
-        self, rows: list[dict[str, float]], batches: dict[str, Tensor], generators: list[list[Tensor]]
+        self, rows: list[dict[str, float]], done: int, batches: dict[str, Tensor], each: list[Own]
     ) -> TrainingState:
         """Return what `load` takes, with what others know of the training."""
         average = None if self.average is None else self.average.state_dict()
-        return TrainingState(rows, self.network.state_dict(), self.optimizer.state_dict(), average, batches, generators)
+        network, optimizer = self.network.state_dict(), self.optimizer.state_dict()
+        return TrainingState(rows, done, batches, network, optimizer, average, each)
 
-    def load(self, state: TrainingState) -> None:
-        """Go on from a state, of a training with the same network and settings."""
+    def load(self, state: TrainingState, seed: int) -> None:
+        """Go on from a state, of a training with the same network and settings; last of all, random numbers."""
         self.network.load_state_dict(state.network)
         self.optimizer.load_state_dict(state.optimizer)
         if self.average is not None:
             self.average.load_state_dict(state.average or {})
+        mine = own_part(state.each, self.ranks.rank, self.ranks.world)
+        self._sums.copy_(mine.sums)
+        self._images = mine.images
+        if mine.buffers:
+            places = [value for module in self._modules() for value in module.buffers()]
+            for place, value in zip(places, mine.buffers, strict=True):
+                place.copy_(value)
+        numbers = (seed, len(state.rows), state.done, self.ranks.rank)
+        restore_generators(mine.chance, self._sums.device, *numbers)
+
+    def _modules(self) -> list[nn.Module]:
+        return [module for module in (self.network, self.average) if module is not None]
 
     def _gradient(self, x: Tensor, y: Tensor, size: int) -> Tensor:
         """Leave the gradient of the mean loss of a batch of `size` images; return this rank's sums."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlo import DivergenceError
 
@@ -43,10 +41,7 @@ class PartlyTrained(DivergenceError):
         trainings: Those that are finished.
     """
 
-    def __init__(self, diverged: Sequence[DivergenceError], trainings: tuple[Training, ...], folder: Path) -> None:
-        """Name the trainings that diverged."""
-        count = len(diverged) + len(trainings)
-        kept = f"{len(trainings)} of {count} trainings have finished and are kept in {folder}"
-        cure = "retrain in a new folder with a lower --weights.lr, or with the other --seeds alone"
-        super().__init__(f"{'; '.join(map(str, diverged))}; {kept}: {cure}")
+    def __init__(self, message: str, trainings: tuple[Training, ...] = ()) -> None:
+        """Say which diverged, and what has become of the others."""
+        super().__init__(message)
         self.trainings = trainings

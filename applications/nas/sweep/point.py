@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 from applications.nas.config_file import renewed, to_json
 from applications.nas.jobs import Reporter
+from applications.nas.progress import Tick
 from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import CONFIG, FAILURE, GENOTYPE, RESULTS, read_genotype
-from applications.nas.search import search
+from applications.nas.run_folder.place import UNFINISHED
+from applications.nas.search import can_resume, resume, search
 from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.stopping import Stopper, stoppable
 from mlo import ConfigError
 
 RETRAIN = "retrain"
@@ -20,7 +24,7 @@ RETRAIN = "retrain"
 def run_point(
     name: str, settings: SearchSettings, retrain: RetrainSettings | None, folder: Path, report: Reporter
 ) -> None:
-    """Do what is missing of a point; what is half done begins again.
+    """Do what is missing of a point; what was stopped goes on where it was.
 
     Args:
         name: What to call its cell.
@@ -28,16 +32,36 @@ def run_point(
         retrain: Its retraining, if there is one.
         folder: Its folder.
         report: Told how far it is.
+
+    Raises:
+        Stopped: If a signal asked for it; what was done until then is kept.
     """
     if finished(folder, retrain):  # as for a job that a scheduler runs once more
         return
     clear(folder)
-    if not searched(folder):
-        search(settings, folder, report.begin("search"))
-    if retrain is not None:
-        (folder / RETRAIN).mkdir()
-        arguments = (read_genotype(folder), name, settings, retrain, folder / RETRAIN, report.begin)
-        retrain_run(*arguments, search=folder)
+    with stoppable(_warnings()) as stopper:
+        if not searched(folder):
+            _search(settings, folder, report.begin("search"), stopper)
+        if retrain is not None:
+            place = folder / RETRAIN
+            begun = (place / UNFINISHED).is_file()
+            place.mkdir(exist_ok=True)
+            arguments = (read_genotype(folder), name, settings, retrain, place, report.begin)
+            retrain_run(*arguments, search=folder, resumed=begun, stopper=stopper)
+
+
+def _search(settings: SearchSettings, folder: Path, tick: Tick, stopper: Stopper) -> None:
+    """Search, or go on with the search that was stopped in a folder."""
+    if can_resume(folder):
+        resume(folder, tick, stopper=stopper)
+    else:
+        search(settings, folder, tick, stopper=stopper)
+
+
+def _warnings() -> list[signal.Signals]:
+    """Return the signals by which a scheduler warns of the end: those that have a handler here."""
+    known = [getattr(signal, name, None) for name in ("SIGUSR1", "SIGUSR2")]
+    return [one for one in known if one is not None and callable(signal.getsignal(one))]
 
 
 def searched(folder: Path) -> bool:
@@ -69,10 +93,12 @@ def check_unchanged(folder: Path, settings: SearchSettings, retrain: RetrainSett
 
 
 def clear(folder: Path) -> None:
-    """Take away what is half done, so that it can be started again."""
-    if not searched(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        return
+    """Take away what is half done and cannot go on, so that it can be started again."""
     (folder / FAILURE).unlink(missing_ok=True)
-    if not (folder / RETRAIN / RESULTS).is_file():
-        shutil.rmtree(folder / RETRAIN, ignore_errors=True)
+    if not searched(folder):
+        if not can_resume(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    place = folder / RETRAIN
+    if not (place / RESULTS).is_file() and not (place / UNFINISHED).is_file():
+        shutil.rmtree(place, ignore_errors=True)

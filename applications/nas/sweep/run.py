@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from applications.nas.run_folder import FAILURE, write_text
 from applications.nas.search import chosen_tasks
 from applications.nas.settings import RetrainSettings
 from applications.nas.space.genotype import random_genotype
+from applications.nas.stopping import Stopped, Terminated, signal_name
 from applications.nas.sweep.folder import sweep_folder
 from applications.nas.sweep.launch.base import AbstractLauncher
 from applications.nas.sweep.plan import Point, SweepSettings, points
@@ -41,6 +43,7 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: 
     Raises:
         ConfigError: If the request is not sound; then nothing has run.
         MLOError: If points failed; the message names them, and the others are finished and summarized.
+        Stopped: If it was interrupted, or some of its points were; what they did until then is kept.
     """
     plan = points(settings)
     _check(plan, settings.retrain, here=launcher.here)
@@ -54,11 +57,12 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: 
             told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
             console.print(told, highlight=False)
         try:
-            failed = _run(missing, settings, folder, console, launcher)
-        except KeyboardInterrupt:
-            told = f"to go on: the same command again, or mlo-nas sweep --resume {folder}"
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
-            raise
+            failed, stopped = _run(missing, settings, folder, console, launcher)
+        except KeyboardInterrupt as stop:
+            count = sum(finished(folder / point.name, settings.retrain) for point in plan)
+            number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+            told = f"stopped by {signal_name(number)} with {count} of {len(plan)} points finished"
+            raise Stopped(f"{told}; {_go_on(folder)}", number) from None
         except ConfigError:  # nothing has run
             if new:
                 shutil.rmtree(folder)
@@ -70,6 +74,13 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: 
             f"sweep: {len(failed)} of {len(plan)} points failed: {names}. The others are finished; "
             f"mlo-nas sweep --resume {folder} tries these again"
         )
+    if stopped:
+        told = f"{len(stopped)} of {len(plan)} points were stopped: {', '.join(stopped)}"
+        raise Stopped(f"{told}; {_go_on(folder)}", next(iter(stopped.values())))
+
+
+def _go_on(folder: Path) -> str:
+    return f"the same command again, or `mlo-nas sweep --resume {folder}`, goes on"
 
 
 def _check(plan: Sequence[Point], retrain: RetrainSettings | None, *, here: bool) -> None:
@@ -94,13 +105,19 @@ def _check(plan: Sequence[Point], retrain: RetrainSettings | None, *, here: bool
 
 def _run(
     missing: Sequence[Point], settings: SweepSettings, folder: Path, console: Console, launcher: AbstractLauncher
-) -> dict[str, str]:
-    """Run points; return the name and the error of each that failed."""
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Run points; return the name and the error of each that failed, and the name and the signal of each stopped."""
     failed: dict[str, str] = {}
+    stopped: dict[str, int] = {}
 
     def ended(index: int, outcome: object) -> None:
-        if isinstance(outcome, Failure):
-            name = missing[index].name
+        if not isinstance(outcome, Failure):
+            return
+        name = missing[index].name
+        if isinstance(outcome.error, Stopped):
+            stopped[name] = outcome.error.number
+            console.print(f"{name}: {outcome}", highlight=False, markup=False, soft_wrap=True)
+        else:
             failed[name] = str(outcome)
             _keep(outcome, folder / name)
             console.print(f"{name} failed: {outcome}", highlight=False, markup=False, soft_wrap=True)
@@ -111,7 +128,7 @@ def _run(
         jobs.append(Job(point.name, run_point, arguments))
     if jobs:
         launcher.launch(jobs, folder, console, whole="the whole sweep", ended=ended)
-    return failed
+    return failed, stopped
 
 
 def _keep(failure: Failure, folder: Path) -> None:

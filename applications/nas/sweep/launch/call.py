@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -10,6 +13,7 @@ import torch
 from applications.nas._lane import Failure
 from applications.nas.jobs import Job, Reporter
 from applications.nas.lock import locked
+from applications.nas.stopping import SIGNALS, Stopped
 from applications.nas.sweep.launch.place import Place, ProgressFile
 from mlo import MLOError
 
@@ -65,10 +69,29 @@ class ClusterCall:
     def _run(self) -> Failure | None:
         from submitit.core.utils import UncompletedJobError  # the job is run by submitit: it is there
 
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it; where a job can stop, the job says so
         try:
-            self.job.function(*self.job.arguments, Reporter(ProgressFile(self.place), self.job.label))
+            try:
+                self.job.function(*self.job.arguments, Reporter(ProgressFile(self.place), self.job.label))
+            except Stopped as stop:
+                self._hand_over(stop)
+                raise
         except UncompletedJobError as error:  # from its handler of the scheduler's warning
             return Failure(MLOError(f"it did not end within its time ({error}): give --launcher.hours more"))
         except Exception as error:
             return Failure(error)
         return None
+
+    def _hand_over(self, stop: Stopped) -> None:
+        """Let the scheduler have what it warned of: it may queue the job again, which then goes on where it stopped.
+
+        After its own warning submitit queues the job again, and ends this process. SIGTERM is what Slurm sends to a job
+        that it takes off, and queues again by itself if it is set up so: then nothing is told, for it may not be over.
+        """
+        print(stop, flush=True)
+        if stop.number not in SIGNALS:
+            signal.raise_signal(stop.number)
+        claim = self.place.claim()
+        if "SLURM_JOB_ID" in os.environ and claim is not None and claim.attempt == self.attempt:
+            raise SystemExit(stop.code)

@@ -109,7 +109,7 @@ class Desk:
         """Call off all jobs and end those that the engine has; return how many it had."""
         with uninterrupted():
             call_off({self._jobs[index].label: self._places[index] for index in self._running})
-            self.engine.cancel([(self._places[index], claim) for index, claim in self._running.items()])
+        self.engine.cancel([(self._places[index], claim) for index, claim in self._running.items()])
         return len(self._running)
 
     def _look(self, index: int, claim: Claim, alive: bool) -> Failure | bool:

@@ -73,7 +73,7 @@ class AbstractEngine(ABC):
 
     @abstractmethod
     def cancel(self, claims: Sequence[tuple[Place, Claim]]) -> None:
-        """End jobs that have been called off, whether they wait or run."""
+        """End jobs that have been called off, whether they wait or run; those that run may finish their step first."""
 
     @abstractmethod
     def fault(self, name: str) -> tuple[str, str]:

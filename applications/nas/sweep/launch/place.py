@@ -9,11 +9,13 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from applications.nas._lane import Failure
 from applications.nas.files import read_object, write_json
 from applications.nas.jobs import Message
 from applications.nas.lock import is_locked
+from applications.nas.stopping import Stopped
 from mlo import DataError, MLOError
 
 JOBS = "jobs"
@@ -87,13 +89,17 @@ class Place:
         if content.get("attempt") != attempt:
             return False
         error = content.get("error")
+        if error is not None and content.get("signal"):
+            return Failure(Stopped(str(error), int(content["signal"])))
         return error is None or Failure(MLOError(str(error)), str(content.get("trace", "")))
 
     def write_outcome(self, attempt: str, failure: Failure | None) -> None:
         """Say how an attempt ended."""
-        content = {"attempt": attempt}
+        content: dict[str, Any] = {"attempt": attempt}
         if failure is not None:
             content |= {"error": str(failure), "trace": failure.origin()}
+            if isinstance(failure.error, Stopped):
+                content["signal"] = failure.error.number
         write_json(self.folder / _OUTCOME, content)
 
     def worker(self) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any, final
 from applications.nas.sweep.launch.call import ClusterCall
 from applications.nas.sweep.launch.engine import AbstractEngine, load_submitit, refused
 from applications.nas.sweep.launch.place import Claim, Place
+from applications.nas.sweep.launch.uninterrupted import uninterrupted
 from mlo import ConfigError, MLOError
 
 SLURM = "slurm"
@@ -133,10 +134,11 @@ class SlurmEngine(AbstractEngine):
     def cancel(self, claims: Sequence[tuple[Place, Claim]]) -> None:
         """End jobs, whether they wait or run."""
         names = [claim.job for _, claim in claims if claim.job]
-        for first in range(0, len(names), 100):
-            with contextlib.suppress(OSError, subprocess.SubprocessError):  # they may have ended
-                command = ["scancel", *names[first : first + 100]]
-                subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT)
+        with uninterrupted():
+            for first in range(0, len(names), 100):
+                with contextlib.suppress(OSError, subprocess.SubprocessError):  # they may have ended
+                    command = ["scancel", *names[first : first + 100]]
+                    subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT)
 
     def fault(self, name: str) -> tuple[str, str]:
         """Return the state in which Slurm saw a job end, and what to do about it."""

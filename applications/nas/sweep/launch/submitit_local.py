@@ -14,6 +14,7 @@ from typing import Any, final
 from applications.nas.sweep.launch.call import ClusterCall
 from applications.nas.sweep.launch.engine import AbstractEngine, load_submitit, refused
 from applications.nas.sweep.launch.place import Claim, Place
+from applications.nas.sweep.launch.uninterrupted import uninterrupted
 
 SUBMITIT_LOCAL = "submitit-local"
 _MINUTES = 60 * 24 * 365  # submitit wants a time limit
@@ -92,17 +93,29 @@ class SubmititLocalEngine(AbstractEngine):
         return {name for name in names if name in self._jobs and not self._jobs[name].done()}
 
     def cancel(self, claims: Sequence[tuple[Place, Claim]]) -> None:
-        """End jobs; those that have not begun their work see by themselves that they were called off."""
-        end = time.monotonic() + _GRACE
+        """End jobs; those that have not begun their work see by themselves that they were called off.
+
+        Each is asked once, and has a minute for its step; then it is killed, as at a second Ctrl-C.
+        """
         left = [(place, claim) for place, claim in claims if claim.host == socket.gethostname()]
+        with suppress(KeyboardInterrupt):
+            left = self._wait(left, signal.SIGTERM, set())
+        with uninterrupted():
+            self._wait(left, signal.SIGKILL, set())
+
+    def _wait(self, left: list[tuple[Place, Claim]], number: int, sent: set[int]) -> list[tuple[Place, Claim]]:
+        """Send a signal once to each process that works, and wait; return the jobs that have not ended in time."""
+        end = time.monotonic() + _GRACE
         while left and time.monotonic() < end:
             for place, _ in left:
                 worker = place.worker()
-                if worker is not None and place.busy():
+                if worker is not None and worker not in sent and place.busy():
+                    sent.add(worker)
                     with suppress(OSError):  # it has just ended
-                        os.kill(worker, signal.SIGKILL)
+                        os.kill(worker, number)
             left = [(place, claim) for place, claim in left if self.alive([claim.job]) or place.busy()]
             time.sleep(0.1)
+        return left
 
     def fault(self, name: str) -> tuple[str, str]:
         """Return what can be said about a job that died."""
