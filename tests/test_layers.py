@@ -49,7 +49,7 @@ NAS_LAYERS: list[set[str]] = [  # lowest first
     {"archive"},
     {"sealed"},
     {"jobs", "config_fields", "launch"},
-    {"stopping"},
+    {"stopping", "pace"},
     {"objective", "space"},
     {"data", "methods", "networks"},
     {"settings"},

@@ -21,6 +21,7 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas search PRESET [options]     search a cell; presets: {search}
   mlo-nas search PRESET --dry-run     what it would be: problem graph, schedule, cost, memory; nothing runs
   mlo-nas search --config FILE [..]   the same with the settings of an earlier run
+  mlo-nas search --resume DIR         go on with a search that was stopped; under torchrun, on as many ranks
   mlo-nas retrain PRESET --run DIR    train a found cell from scratch and test it; presets: {retrain}
   mlo-nas retrain PRESET --cell NAME data:cifar   the same with a published cell, without a search
   mlo-nas retrain --resume DIR        go on with a retraining that was stopped; also under torchrun, on any ranks

@@ -15,6 +15,14 @@ import torch
 
 from mlo import DataError
 
+_ASIDE = ".aside"
+
+
+def tidy(folder: Path) -> None:
+    """Remove what `write_bytes` has left behind where a process was killed as it wrote; of a folder that is held."""
+    for file in folder.glob(f".*{_ASIDE}"):
+        file.unlink(missing_ok=True)
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: aside first, then renamed.
@@ -27,7 +35,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         DataError: If it cannot be written: the disk is full, the folder is read-only or gone.
     """
     with explained(path):
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ASIDE)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)

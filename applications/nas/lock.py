@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 
 @contextmanager
@@ -27,8 +29,8 @@ def locked(file: Path, patience: float = 0.0) -> Iterator[bool]:
         yield True
         return
     end = time.monotonic() + patience
-    with file.open("a") as held:
-        while True:
+    while True:
+        with file.open("a") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found = True
@@ -36,10 +38,20 @@ def locked(file: Path, patience: float = 0.0) -> Iterator[bool]:
                 found = False
             except OSError:  # some network file systems refuse all locks
                 found = True
+            if found and not _names(file, held):
+                continue  # its last holder has removed it meanwhile
             if found or time.monotonic() >= end:
-                break
-            time.sleep(0.2)
-        yield found
+                yield found
+                return
+        time.sleep(0.2)
+
+
+def _names(file: Path, held: TextIO) -> bool:
+    """Return whether a path still is that of an open file."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(held.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def is_locked(file: Path) -> bool:

@@ -42,6 +42,21 @@ def choose_preset(
     raise SystemExit(0)
 
 
+def resumed_folder(words: list[str], command: str) -> Path | None:
+    """Return the folder of a command that goes on with a run, `--resume DIR`; None if it does not.
+
+    Raises:
+        ConfigError: If there is no folder, or something behind it.
+    """
+    if not words or words[0].partition("=")[0] != "--resume":
+        return None
+    _, equals, value = words[0].partition("=")
+    given, rest = ([value], words[1:]) if equals else (words[1:2], words[2:])
+    if not given or not given[0] or given[0].startswith("-") or rest:
+        raise ConfigError(f"{command}: --resume takes a folder and nothing else, for that holds all settings")
+    return Path(given[0])
+
+
 def parse(default: T, words: list[str], prog: str) -> T:
     """Let the words of a command line override settings."""
     words = choices_first(default, words)

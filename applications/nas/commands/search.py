@@ -10,13 +10,15 @@ import tyro
 from rich.console import Console
 
 from applications.nas import launch
-from applications.nas.commands.common import choose_preset, parse
+from applications.nas.commands.common import choose_preset, parse, resumed_folder
 from applications.nas.dry_run import describe, make_plan, time_step
 from applications.nas.presets import SEARCH
 from applications.nas.progress import progress, silent
-from applications.nas.run_folder import new_folder, read_search_settings
-from applications.nas.search import search
+from applications.nas.run_folder import read_search_settings
+from applications.nas.run_folder.place import is_finished, place
+from applications.nas.search import SearchOutcome, can_resume, resume, search
 from applications.nas.settings import SearchSettings
+from applications.nas.stopping import stoppable
 from mlo import ConfigError
 
 
@@ -34,8 +36,12 @@ class SearchCommand:
 
 
 def run(words: list[str], console: Console) -> None:
-    """Run `mlo-nas search` with the words behind it."""
+    """Run `mlo-nas search` with the words behind it; under `torchrun`, with all its ranks."""
     with launch.ranks() as ranks:
+        folder = resumed_folder(words, "search")
+        if folder is not None:
+            _resume(folder, console, ranks)
+            return
         name, default, rest = choose_preset(words, SEARCH, read_search_settings, "search")
         command = SearchCommand(default)
         command = parse(command, rest, f"mlo-nas search {name}")
@@ -43,10 +49,12 @@ def run(words: list[str], console: Console) -> None:
             raise ConfigError("search: --time tells how long a search would take: give --dry-run with it")
         if command.dry_run:
             _describe(command, console, ranks)
-        elif ranks.first:
-            _search(command, name, console, ranks)
-        else:
-            search(command.settings, Path(), silent, ranks)
+            return
+        with place(command.out, Path("runs"), name, "search", ranks) as (folder, begun):
+            if begun and (can_resume(folder) or is_finished(folder)):
+                _resume(folder, console, ranks)
+            else:
+                _search(command.settings, folder, console, ranks)
 
 
 def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> None:
@@ -59,11 +67,21 @@ def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> 
             console.print(f"\n{told}.", highlight=False, soft_wrap=True)
 
 
-def _search(command: SearchCommand, name: str, console: Console, ranks: launch.Ranks) -> None:
-    with new_folder(command.out, Path("runs"), name) as folder:
+def _search(settings: SearchSettings, folder: Path, console: Console, ranks: launch.Ranks) -> None:
+    if ranks.first:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-        with progress(console) as begin:
-            outcome = search(command.settings, folder, begin("search"), ranks)
+    with progress(console) as begin, stoppable() as stopper:
+        outcome = search(settings, folder, begin("search") if ranks.first else silent, ranks, stopper)
+    _show(outcome, folder, console)
+
+
+def _resume(folder: Path, console: Console, ranks: launch.Ranks) -> None:
+    with progress(console) as begin, stoppable() as stopper:
+        outcome = resume(folder, begin("search") if ranks.first else silent, ranks, stopper)
+    _show(outcome, folder, console)
+
+
+def _show(outcome: SearchOutcome, folder: Path, console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)

@@ -81,9 +81,13 @@ class AbstractBatches(ABC):
             An iterator over (x, y): x (B, C, H, W) float32, normalized; y the targets, (B,) int64 for classes and
             float32 for all others.
         """
+        return self.start_at(0)
+
+    def start_at(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Start an epoch, and leave out its first `count` batches; those that follow are the same as without."""
         # Drawn here and not in the generator function, which runs only when its first batch is asked for.
         seed = int(torch.randint(2**63 - 1, (), generator=self._generator))
-        return self._epoch(torch.Generator().manual_seed(seed))
+        return self._epoch(torch.Generator().manual_seed(seed), count)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Position between two epochs: loaded elsewhere, the same epochs follow."""
@@ -103,8 +107,8 @@ class AbstractBatches(ABC):
         self._generator.set_state(state["generator"].cpu())
 
     @abstractmethod
-    def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch, with all draws from `generator`."""
+    def _epoch(self, generator: torch.Generator, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch from number `start` on, with all draws from `generator`."""
 
     def _chunks(self, generator: torch.Generator) -> list[Tensor]:
         """Draw an epoch's order and cut it into batches of indices."""

@@ -121,9 +121,9 @@ class FileBatches(AbstractBatches):
         self._recipe = recipe
         self._device = torch.device(how.device)
 
-    def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def _epoch(self, generator: torch.Generator, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         self._recipe.prepare()
-        chunks = [chunk[share(len(chunk), self._ranks)] for chunk in self._chunks(generator)]
+        chunks = [chunk[share(len(chunk), self._ranks)] for chunk in self._chunks(generator)][start:]
         seeds = torch.randint(2**63 - 1, (self._count,), generator=generator)
         loader: DataLoader[Tensor | DataError] = DataLoader(
             _Decoded(self._files, self._recipe, seeds),

@@ -137,14 +137,17 @@ class Batches(AbstractBatches):
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         self._std = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
-    def _epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk in self._chunks(generator):
+    def _epoch(self, generator: torch.Generator, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        # Of the batches before, too, what is drawn must be drawn.
+        skipped = start if self._augment is None else 0
+        for number, chunk in enumerate(self._chunks(generator)[skipped:], start=skipped):
             mine = share(len(chunk), self._ranks)
             if self._augment is None:  # nothing is drawn, so the others' images are not needed
                 chunk, mine = chunk[mine], slice(None)
             chosen = chunk.to(self._images.labels.device)
             x, y = self._prepare(self._images.pixels[chosen], self._images.labels[chosen], generator)
-            yield x[mine], y[mine]
+            if number >= start:
+                yield x[mine], y[mine]
 
     def _prepare(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self._augment is not None:

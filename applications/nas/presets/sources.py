@@ -33,6 +33,8 @@ _ANY = {
     "sync_batch_norm": OURS + "; off",
     "parallel.stages": OURS,
     "parallel.sync_batch_norm": OURS + "; off",
+    "checkpoint.share": OURS,
+    "checkpoint.keep": OURS,
     "ema": OURS + "; off",
     "seeds": OURS,
     "seed": OURS,

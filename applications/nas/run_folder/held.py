@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from applications.nas.files import explained
@@ -38,4 +38,8 @@ def held(folder: Path) -> Iterator[None]:
             )
         with explained(folder):
             file.write_text(f"process {os.getpid()} of {socket.gethostname()}\n", encoding="utf-8")
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                file.unlink()

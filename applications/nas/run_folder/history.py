@@ -59,13 +59,22 @@ class History:
 
     Args:
         folder: Folder of the run.
+        kept: Go on with the history of a run that was stopped, after so many snapshots.
+
+    Raises:
+        DataError: If there are not as many.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Begin without any."""
+    def __init__(self, folder: Path, *, kept: int = 0) -> None:
+        """Begin without any, or with those that are kept."""
         self._file = folder / GENOTYPES
         self._plain: list[dict[str, Any]] = []
         self.snapshots: list[Snapshot] = []
+        if kept:
+            self.snapshots = list(read_history(folder)[:kept])
+            self._plain = read_json(self._file, "search again")[:kept]
+        if len(self._plain) < kept:
+            raise DataError(f"{self._file}: holds {len(self._plain)} epochs, and {kept} are done: search again")
 
     def add(
         self,

@@ -18,12 +18,14 @@ class RunLog:
     Args:
         folder: Folder of the run.
         columns: The columns of the CSV file; a row may lack some, and may bring others.
+        kept: Go on with the log of a run that was stopped, after so many of its rows; None to begin a new one.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str] = (), *, kept: int | None = None) -> None:
         """Create the files."""
-        self._csv = MetricsFile(folder / METRICS, columns)
-        self._events = EventFiles(folder)
+        self._csv = MetricsFile(folder / METRICS, columns, kept=kept)
+        steps = [int(row["step"]) for row in self._csv.rows[-1:] if "step" in row]
+        self._events = EventFiles(folder, after=None if kept is None else sum(steps))
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -47,6 +49,11 @@ class RunLog:
         """
         self._csv.write(row)
         self._events.write(row)
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk."""
+        self._csv.sync()
+        self._events.flush()
 
     def write_tables(self, step: int, tables: Mapping[str, Tensor]) -> None:
         """Log tables, such as the architecture variables, as TensorBoard's histograms; once an epoch is enough."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from applications.nas.files import explained, read_text, write_text
 from mlo import DataError
 
 METRICS = "metrics.csv"
+log = logging.getLogger("mlo.nas")
 
 
 class MetricsFile:
@@ -25,12 +28,16 @@ class MetricsFile:
     Args:
         path: The file.
         columns: The first columns; others follow as rows bring them.
+        kept: Go on with a file that is there, after so many of its rows; None to begin a new one.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = (), *, kept: int | None = None) -> None:
         """Create the file."""
         self._path, self._columns = path, list(columns)
         self.rows: list[dict[str, float]] = []
+        if kept is not None:
+            self._take_up(kept)
+            return
         with explained(path):
             self._file: TextIO = path.open("w", newline="", encoding="utf-8")
             try:
@@ -38,6 +45,20 @@ class MetricsFile:
             except OSError:
                 self._drop()
                 raise
+
+    def _take_up(self, kept: int) -> None:
+        """Keep the first rows of the file, as they are, and drop the others."""
+        read_text(self._path)  # says what is wrong with it
+        with self._path.open(newline="", encoding="utf-8") as file:  # the ends of lines as they are
+            lines = file.readlines()[: kept + 1]
+        self.rows = _parsed(self._path, lines)
+        if len(self.rows) < kept:  # a system that went down may have lost what was not yet on the disk
+            log.warning("%s: %d of %d rows are lost", self._path, kept - len(self.rows), kept)
+        if lines:
+            self._columns = next(csv.reader(lines[:1]))
+        write_text(self._path, "".join(lines))
+        with explained(self._path):
+            self._file = self._path.open("a", newline="", encoding="utf-8")
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row.
@@ -53,6 +74,15 @@ class MetricsFile:
                 self._rewrite()
             else:
                 self._append(self._cells(row))
+
+    def sync(self) -> None:
+        """Wait until all rows are on the disk.
+
+        Raises:
+            DataError: If they cannot be written.
+        """
+        with explained(self._path):
+            os.fsync(self._file.fileno())
 
     def _cells(self, row: Mapping[str, float]) -> list[object]:
         return [row.get(column, "") for column in self._columns]
@@ -102,7 +132,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         DataError: If the file is missing or holds something else.
     """
     file = folder / METRICS
-    lines = read_text(file).splitlines(keepends=True)
+    return _parsed(file, read_text(file).splitlines(keepends=True))
+
+
+def _parsed(file: Path, lines: list[str]) -> list[dict[str, float]]:
     complete = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
     rows = []
     for number, row in enumerate(csv.DictReader(complete), start=2):

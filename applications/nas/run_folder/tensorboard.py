@@ -20,19 +20,21 @@ class EventFiles:
 
     Args:
         folder: Folder of the run; they go into its folder `tensorboard`.
+        after: Go on after this step of a run that was stopped: readers drop what was logged behind it before.
 
     Attributes:
         note: Why there are none, or no more of them; empty if all is well.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, after: int | None = None) -> None:
         """Begin an event file."""
         self.note = ""
         self._writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
 
-            self._writer = SummaryWriter(str(folder / EVENTS))
+            first = None if after is None else after + 1
+            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=first)
         except ImportError:
             self.note = NOT_INSTALLED
         except OSError as error:
@@ -57,6 +59,10 @@ class EventFiles:
             finite = finite[finite.isfinite()]
             if finite.numel():  # TensorBoard refuses a histogram of nothing
                 self._do("add_histogram", name, finite, step)
+
+    def flush(self) -> None:
+        """Bring to disk what was logged until now."""
+        self._do("flush")
 
     def close(self) -> None:
         """Bring everything to disk."""

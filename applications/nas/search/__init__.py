@@ -1,13 +1,25 @@
 """One architecture search, from settings to a genotype in a run folder."""
 
+from applications.nas.search.begun import can_resume
 from applications.nas.search.run import (
     SearchOutcome,
     begin,
     check_ranks,
     chosen_tasks,
     complete,
+    resume,
     search,
     stage_gradients,
 )
 
-__all__ = ["SearchOutcome", "begin", "check_ranks", "chosen_tasks", "complete", "search", "stage_gradients"]
+__all__ = [
+    "SearchOutcome",
+    "begin",
+    "can_resume",
+    "check_ranks",
+    "chosen_tasks",
+    "complete",
+    "resume",
+    "search",
+    "stage_gradients",
+]

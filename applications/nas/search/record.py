@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,9 +62,24 @@ class AbstractRecord(ABC):
         gradients: Gradients of one task's loss taken.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.steps, self.gradients = 0, 0
+    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
+        """Begin with nothing, or go on from a `state`."""
+        found = before or {"steps": 0, "gradients": 0, "seconds": 0.0}
+        self.steps, self.gradients = int(found["steps"]), int(found["gradients"])
+        self._since, self._before = time.monotonic(), float(found["seconds"])
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the search, without that in which it was stopped."""
+        return self._before + time.monotonic() - self._since
+
+    def state(self) -> dict[str, Any]:
+        """Return what a record needs to go on, as plain data."""
+        return {"steps": self.steps, "gradients": self.gradients, "seconds": self.seconds}
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk; by default nothing was."""
+        return None
 
     def step(self, report: mlo.Report, place: Progress, lr: float, cost: int) -> None:
         """Count a step, and write it down."""
@@ -106,17 +123,47 @@ class Bystander(AbstractRecord):
 class Record(AbstractRecord):
     """Writes a search down as it runs.
 
+    Args:
+        folder: Of the run.
+        run_log: Where numbers are logged.
+        tick: Told how far it is.
+        total: Steps of the whole search.
+        alarms: What tells of a collapse.
+        files: Digests of what the search goes by.
+        before: The `state` of a search that was stopped, and goes on.
+
     Attributes:
         folder: Of the run.
     """
 
-    def __init__(self, folder: Path, run_log: RunLog, tick: Tick, total: int, alarms: Alarms) -> None:
-        """Tell the progress bar how long it will be."""
-        super().__init__()
-        self._said: list[str] = []
-        self.folder, self._alarms = folder, alarms
-        self._log, self._history, self._tick, self._total = run_log, History(folder), tick, total
-        tick(0, total, "")
+    def __init__(
+        self,
+        folder: Path,
+        run_log: RunLog,
+        tick: Tick,
+        total: int,
+        alarms: Alarms,
+        files: Mapping[str, str],
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell the progress bar how long it will be, and how far it is."""
+        super().__init__(before)
+        self._said: list[str] = [] if before is None else list(before["said"])
+        self.folder, self._alarms, self._files = folder, alarms, dict(files)
+        self._log, self._tick, self._total = run_log, tick, total
+        self._history = History(folder, kept=0 if before is None else before["epochs"])
+        if before is not None:
+            alarms.load(before["alarms"])
+        tick(self.steps, total, "")
+
+    def state(self) -> dict[str, Any]:
+        """Return what a record needs to go on, as plain data."""
+        more = {"said": self._said, "epochs": len(self._history.snapshots), "alarms": self._alarms.state()}
+        return {**super().state(), **more, "files": self._files}
+
+    def sync(self) -> None:
+        """Wait until all that was logged is on the disk."""
+        self._log.sync()
 
     def _write_step(self, report: mlo.Report, place: Progress, lr: float) -> None:
         row = {"step": float(self.steps), "stage": place.stage + 1.0, "epoch": place.epoch + 1.0, "lr": lr}
@@ -178,7 +225,6 @@ def write_outcome(
     tasks: Sequence[str],
     found: Epoch,
     record: Record,
-    seconds: float,
     devices: int,
 ) -> None:
     """Write the cell, its cost, the pictures and the pages."""
@@ -191,7 +237,7 @@ def write_outcome(
         "seed": settings.seed,
         "steps": record.steps,
         "gradients": record.gradients,
-        "seconds": seconds,
+        "seconds": record.seconds,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "devices": devices,
         "skips": count_skips(found.genotype),

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from applications.nas.data import Task, split_records
+from applications.nas.data import Task, check_splits, split_records
 from applications.nas.draw import sketch_graph, write_sketch
+from applications.nas.files import read_object, tidy
 from applications.nas.formulations import gradients_per_step
 from applications.nas.launch import Ranks
 from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
-from applications.nas.run_folder import SPLITS, RunLog, write_config, write_json, write_text
+from applications.nas.run_folder import (
+    SPLITS,
+    RunLog,
+    read_genotype,
+    read_results,
+    read_search_settings,
+    write_config,
+    write_json,
+    write_text,
+)
+from applications.nas.run_folder.held import held
+from applications.nas.run_folder.place import is_finished
+from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, note_resumed
+from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
 from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
+from applications.nas.search.standing import Standing
 from applications.nas.search.words import strength_label
 from applications.nas.seeded import seeded
 from applications.nas.settings import Interleaving, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype
+from applications.nas.stopping import Stopper
 from applications.nas.tasks import choose_device, choose_task, load_tasks, located
 from applications.nas.watch import Alarms, Watch, first_batch
 from mlo import Alone, ConfigError, Parallel
@@ -44,47 +60,117 @@ class SearchOutcome:
     seconds: float
 
 
-def search(settings: SearchSettings, folder: Path, tick: Tick = silent, ranks: Ranks = Ranks()) -> SearchOutcome:
+def search(
+    settings: SearchSettings,
+    folder: Path,
+    tick: Tick = silent,
+    ranks: Ranks = Ranks(),
+    stopper: Stopper | None = None,
+) -> SearchOutcome:
     """Search a cell and write everything about it into a folder.
 
     Args:
         settings: What to search, and how.
         folder: An empty folder; made, once the request has proved sound, if it does not exist.
         tick: Told how far it is.
-        ranks: Who shares the search; all of them make this call, and the first writes.
+        ranks: Who shares the search; all of them make this call with the same folder, and the first writes.
+        stopper: Asked after each step whether to stop; None to be asked by nobody.
 
     Returns:
         The outcome.
 
     Raises:
         MLOError: If the settings, the data or the numbers do not allow it; what was measured until then is in the
-            folder.
+            folder, and `resume` goes on from the last checkpoint.
+        Stopped: If `stopper` was asked to stop.
     """
     settings = complete(settings)
-    tasks = chosen_tasks(settings)
-    course = begin(settings, tasks, ranks)
+    course = begin(settings, chosen_tasks(settings), ranks)
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
+    if ranks.first:
+        folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, ranks):
+        if ranks.first:
+            _write_request(course, first, folder)
+        return _go(course, first, folder, tick, ranks, stopper or Stopper())
+
+
+def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: Stopper | None = None) -> SearchOutcome:
+    """Go on with a search that was stopped, from its newest checkpoint that is whole, as if it had not been stopped.
+
+    Args:
+        folder: Of the search.
+        tick: Told how far it is.
+        ranks: As many as there were; all of them make this call.
+        stopper: As for `search`.
+
+    Returns:
+        The outcome; of a search that has finished, that of then.
+
+    Raises:
+        DataError: If there is no checkpoint that can be read, or settings or data are not what they were.
+        MLOError: As `search`.
+    """
+    settings = read_search_settings(folder)
+    if is_finished(folder):
+        return _outcome(folder)
+    with _alone(folder, ranks):
+        at = Standing.of(latest(folder), settings.supernet.space)
+        check_unchanged(folder, at.record)
+        course = begin(settings, chosen_tasks(settings), ranks)
+        check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
+        prepared = prepare(course, at.stage, at.space)
+        if ranks.first:
+            tidy(folder)
+            note_resumed(folder, at.record["steps"])
+        return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
+
+
+def _go(
+    course: Course,
+    prepared: Prepared,
+    folder: Path,
+    tick: Tick,
+    ranks: Ranks,
+    stopper: Stopper,
+    at: Standing | None = None,
+) -> SearchOutcome:
+    """Run a search from its beginning, or from where it stood."""
+    settings, before = course.settings, None if at is None else at.record
     # What methods draw, such as masks of dropout; batches, initial weights and variables have generators of their own.
-    seed = 1000 * settings.seed + 9
-    started = time.monotonic()
-    with seeded(course.parallel.seed(seed), course.device):
-        if not ranks.first:
-            bystander = Bystander()
-            found = _run(course, first, bystander)
-            return SearchOutcome(found.genotype, bystander.steps, bystander.gradients, time.monotonic() - started)
-        _write_request(course, first, folder)
-        with RunLog(folder, metric_columns(first.graph)) as log:
-            record = Record(folder, log, tick, course.total_steps, Alarms(settings.watch))
-            found = _run(course, first, record)
-    outcome = SearchOutcome(found.genotype, record.steps, record.gradients, time.monotonic() - started)
-    write_outcome(folder, settings, [task.name for task in tasks], found, record, outcome.seconds, ranks.world)
-    return outcome
+    with seeded(course.parallel.seed(1000 * settings.seed + 9), course.device), ExitStack() as open_files:
+        if ranks.first:
+            kept = None if before is None else int(before["steps"])
+            log = open_files.enter_context(RunLog(folder, metric_columns(prepared.graph), kept=kept))
+            record: AbstractRecord = Record(
+                folder, log, tick, course.total_steps, Alarms(settings.watch), digests(folder), before
+            )
+        else:
+            record = Bystander(before)
+        keeper = Keeper(folder, settings.checkpoint, ranks, stopper, record)
+        found = _run(course, prepared, record, keeper, at)
+    if isinstance(record, Record):
+        write_outcome(folder, settings, [task.name for task in course.tasks], found, record, ranks.world)
+        keeper.clear()
+        mark_finished(folder)
+    return SearchOutcome(found.genotype, record.steps, record.gradients, record.seconds)
+
+
+def _outcome(folder: Path) -> SearchOutcome:
+    """Return the outcome of a search that has finished."""
+    found = read_results(folder)
+    return SearchOutcome(read_genotype(folder), int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
+
+
+def _alone(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:
+    """Keep other processes out of the folder."""
+    return held(folder) if ranks.first else nullcontext()
 
 
 def _write_request(course: Course, first: Prepared, folder: Path) -> None:
     """Write down what is asked for."""
     settings = course.settings
-    folder.mkdir(parents=True, exist_ok=True)
+    mark_begun(folder)
     write_config(folder, settings)
     write_json(folder / SPLITS, split_records(course.tasks))
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
@@ -162,11 +248,11 @@ def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_st
     return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
 
 
-def _run(course: Course, prepared: Prepared, record: AbstractRecord) -> Epoch:
-    """Run all stages; each begins anew, in the space that the one before has left."""
+def _run(course: Course, prepared: Prepared, record: AbstractRecord, keeper: Keeper, at: Standing | None) -> Epoch:
+    """Run all stages that are left; each begins anew, in the space that the one before has left."""
     method, stages = course.settings.method, course.settings.stages()
-    last = run_stage(course, prepared, record)
-    for number, stage in enumerate(stages[1:], start=1):
+    last = run_stage(course, prepared, record, keeper, at)
+    for number, stage in enumerate(stages[prepared.number + 1 :], start=prepared.number + 1):
         prepared = prepare(course, number, method.narrow(last.variables, prepared.space, stage.operations))
-        last = run_stage(course, prepared, record)
+        last = run_stage(course, prepared, record, keeper)
     return last

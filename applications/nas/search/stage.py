@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 import torch
 
@@ -23,7 +24,9 @@ from applications.nas.methods import Progress, Stage
 from applications.nas.networks.batched import BatchedSupernet, in_form
 from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
+from applications.nas.search.keeper import Keeper
 from applications.nas.search.record import AbstractRecord, Epoch
+from applications.nas.search.standing import Standing
 from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
 from applications.nas.space.cell import CELL_TYPES, CellSpace
@@ -121,35 +124,78 @@ def metric_columns(graph: mlo.ProblemGraph) -> list[str]:
     return ["step", "stage", "epoch", "lr", *kinds]
 
 
-def run_stage(course: Course, prepared: Prepared, record: AbstractRecord) -> Epoch:
+def run_stage(
+    course: Course, prepared: Prepared, record: AbstractRecord, keeper: Keeper, begun: Standing | None = None
+) -> Epoch:
     """Run one stage.
 
     Args:
         course: The search.
         prepared: The stage.
         record: Where steps and epochs are written down.
+        keeper: Where the search is kept.
+        begun: Where it stood in this stage when it was stopped; None to begin the stage.
 
     Returns:
         Its last epoch.
+
+    Raises:
+        Stopped: If a signal asks for it.
     """
-    settings, stage = course.settings, prepared.stage
-    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings), parallel=course.parallel)
-    moved = []
-    for place in (Progress(prepared.number, epoch, stage.epochs) for epoch in range(stage.epochs)):
-        prepared.clock.now = place
-        for learner in prepared.learners:
-            settings.method.begin_epoch(learner.network, place)
-        frozen = place.epoch < stage.warm_up
-        _run_epoch(course, engine, place, frozen, record)
-        last = _look(course, engine, prepared, place, frozen)
-        record.end_epoch(last)
-        record.keep(engine, place)
-        moved += [] if frozen else [last.genotype]
-        reason = settings.method.stop(moved) if moved else None
-        if reason is not None:
-            record.stop(place, reason)
-            break
+    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(course.settings), parallel=course.parallel)
+    if begun is None:
+        at = Standing(prepared.number, 0, 0, False, prepared.space, (), course.generator.get_state(), record.state())
+        keeper.milestone(engine, at)
+    else:
+        keeper.restore(engine)
+        course.generator.set_state(begun.generator)
+        at = begun
+    if at.ended:
+        place = _begin_epoch(course, prepared, at.epoch - 1)
+        return _look(course, engine, prepared, place, frozen=place.epoch < prepared.stage.warm_up)
+    while not at.ended:
+        at, last = _run_epoch(course, prepared, engine, record, keeper, at)
     return last
+
+
+def _begin_epoch(course: Course, prepared: Prepared, epoch: int) -> Progress:
+    """Let losses and networks know which epoch it is."""
+    place = Progress(prepared.number, epoch, prepared.stage.epochs)
+    prepared.clock.now = place
+    for learner in prepared.learners:
+        course.settings.method.begin_epoch(learner.network, place)
+    return place
+
+
+def _run_epoch(
+    course: Course, prepared: Prepared, engine: mlo.Engine, record: AbstractRecord, keeper: Keeper, at: Standing
+) -> tuple[Standing, Epoch]:
+    """Run an epoch, or the rest of one; return where the search stands then, and what it has found."""
+    settings, stage = course.settings, prepared.stage
+    place = _begin_epoch(course, prepared, at.epoch)
+    frozen = place.epoch < stage.warm_up
+    rate = cosine(settings.weights, place.epochs, course.epoch_steps)
+    cost = gradients_per_step(settings.formulation, settings.rule, len(course.tasks), frozen=frozen)
+    for step in range(at.step + 1, course.epoch_steps + 1):
+        report = engine.step(frozen=frozen)
+        record.step(report, place, rate(report.step - 1), cost)
+        if step < course.epoch_steps:  # the last step belongs to the end of the epoch
+            keeper.step(engine, partial(_standing, course, record, at, step=step))
+    last = _look(course, engine, prepared, place, frozen)
+    record.end_epoch(last)
+    record.keep(engine, place)
+    moved = at.moved if frozen else (*at.moved, last.genotype)
+    reason = settings.method.stop(moved) if moved else None
+    if reason is not None:
+        record.stop(place, reason)
+    ended = reason is not None or place.epoch + 1 == stage.epochs
+    at = _standing(course, record, at, epoch=place.epoch + 1, step=0, moved=moved, ended=ended)
+    keeper.milestone(engine, at, last=ended and prepared.number + 1 == len(settings.stages()))
+    return at, last
+
+
+def _standing(course: Course, record: AbstractRecord, at: Standing, **changes: Any) -> Standing:
+    return replace(at, generator=course.generator.get_state(), record=record.state(), **changes)
 
 
 def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progress, frozen: bool) -> Epoch:
@@ -159,14 +205,6 @@ def _look(course: Course, engine: mlo.Engine, prepared: Prepared, place: Progres
     genotype, strengths = method.derive(variables, space, place), method.strengths(variables, space, place)
     sight = Sight() if frozen else course.watch.look(engine, prepared.learners, space, place, genotype)
     return Epoch(place, variables, strengths, space, genotype, frozen, sight)
-
-
-def _run_epoch(course: Course, engine: mlo.Engine, place: Progress, frozen: bool, record: AbstractRecord) -> None:
-    settings = course.settings
-    rate = cosine(settings.weights, place.epochs, course.epoch_steps)
-    cost = gradients_per_step(settings.formulation, settings.rule, len(course.tasks), frozen=frozen)
-    for report in engine.run(course.epoch_steps, frozen=frozen):
-        record.step(report, place, rate(report.step - 1), cost)
 
 
 def _learner(course: Course, index: int, number: int, stage: Stage, space: CellSpace) -> Learner:

@@ -1,5 +1,6 @@
 """All settings, as frozen dataclasses: they are the configuration file, the command line and the Python API at once."""
 
+from applications.nas.settings.checkpoint import CheckpointSettings
 from applications.nas.settings.data import CifarData, Data, DigitsData, FashionData, FolderData, ImageNetData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving, MultiTask, SingleTask
@@ -20,6 +21,7 @@ from applications.nas.settings.watch import WatchSettings
 __all__ = [
     "AbstractSchedule",
     "ArchitectureSettings",
+    "CheckpointSettings",
     "CifarData",
     "GradientSettings",
     "CifarForm",

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from applications.nas.settings._check import LARGEST, LARGEST_SEED, check
+from applications.nas.settings.checkpoint import CheckpointSettings
 from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
 from applications.nas.settings.network import CifarForm, NetworkForm, TorchvisionForm
@@ -42,6 +43,7 @@ class RetrainSettings:
     network: Annotated[NetworkForm, tyro.conf.arg(name="")] = field(default_factory=CifarForm)
     schedule: Schedule = field(default_factory=CosineSchedule)
     weights: RetrainWeights = field(default_factory=RetrainWeights)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     epochs: int = 600
     """Passes over the training part and the validation part together."""
     batch: int = 96

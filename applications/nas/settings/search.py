@@ -10,6 +10,7 @@ import tyro
 
 from applications.nas.methods import AbstractMethod, Darts, Rule, Stage, known_methods
 from applications.nas.settings._check import LARGEST, LARGEST_SEED, check
+from applications.nas.settings.checkpoint import CheckpointSettings
 from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
 from applications.nas.settings.formulation import Formulation, Interleaving
@@ -85,6 +86,7 @@ class SearchSettings:
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     parallel: ParallelSettings = field(default_factory=ParallelSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     epochs: int = 50
     """Passes over the first task's training part; P-DARTS makes as many in each stage."""
     batch: int = 64

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from applications.nas.settings import WatchSettings
 from applications.nas.space.cell import CellSpace
@@ -56,6 +57,18 @@ class Alarms:
         self._active: dict[str, Alarm] = {}
         self._eigenvalues: list[float] = []
         self._stage = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what `load` takes, as plain data."""
+        active = {sign: self.all.index(alarm) for sign, alarm in self._active.items()}
+        alarms = [asdict(alarm) for alarm in self.all]
+        return {"all": alarms, "active": active, "eigenvalues": list(self._eigenvalues), "stage": self._stage}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.all = [Alarm(**alarm) for alarm in state["all"]]
+        self._active = {sign: self.all[index] for sign, index in state["active"].items()}
+        self._eigenvalues, self._stage = list(state["eigenvalues"]), state["stage"]
 
     @property
     def standing(self) -> tuple[Alarm, ...]:

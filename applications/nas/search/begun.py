@@ -1,0 +1,66 @@
+"""The folder of a search that has begun: whether it can go on, and whether it is as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from applications.nas.files import read_object, write_json
+from applications.nas.launch import job_name
+from applications.nas.run_folder import CONFIG, ENVIRONMENT, SPLITS, environment
+from applications.nas.run_folder.place import UNFINISHED, is_finished
+from applications.nas.search.keeper import CHECKPOINTS
+from mlo import DataError
+
+_FILES = (CONFIG, SPLITS)
+
+
+def mark_begun(folder: Path) -> None:
+    """Say in a folder that its search has not finished."""
+    write_json(folder / UNFINISHED, {"kind": "search", "torchrun": job_name()})
+
+
+def mark_finished(folder: Path) -> None:
+    """Say that it has."""
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def can_resume(folder: Path) -> bool:
+    """Return whether a folder is that of a search that was stopped, and has a checkpoint."""
+    return (folder / CONFIG).is_file() and not is_finished(folder) and any((folder / CHECKPOINTS).glob("*step-*"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that a search goes by, for its checkpoints."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
+
+
+def check_unchanged(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare the files that a search goes by with what they were.
+
+    Args:
+        folder: Of the search.
+        record: What the checkpoint knows of it.
+
+    Raises:
+        DataError: If one is missing, or is not what it was.
+    """
+    for name, digest in record["files"].items():
+        file = folder / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            what = "is not what it was when the search began" if file.is_file() else "is missing"
+            raise DataError(f"{file} {what}: put it back, or search anew, `mlo-nas search --config {folder} --out NEW`")
+
+
+def note_resumed(folder: Path, steps: int) -> None:
+    """Write into the environment of a run that it went on after so many steps, and what is different since."""
+    file = folder / ENVIRONMENT
+    now: dict[str, Any] = dict(environment())
+    found = read_object(file, "remove it, and resume again") if file.is_file() else now
+    changed = {name: value for name, value in now.items() if name != "started" and found.get(name) != value}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"after step": steps, "at": when, **changed}
+    write_json(file, {**found, "resumed": [*found.get("resumed", []), entry]})

@@ -1,0 +1,101 @@
+"""Searches that are killed in a process of their own, and what two folders of searches have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mlo
+from applications.nas.search import resume, search
+from applications.nas.search.checkpoint import read_checkpoint
+from applications.nas.settings import SearchSettings
+
+TIMES = ("seconds",)
+"""What differs between two runs of one search, in results.json."""
+
+
+def killed(call: Callable[[], object], after: int) -> bool:
+    """Make a call in a child process that is killed at its n-th visit of a place; return whether it came that far.
+
+    The places are the begin and the end of every step, and each file that a checkpoint renames or flushes.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            _kill_after(after)
+            call()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return True
+    assert os.waitstatus_to_exitcode(status) == 0, "the search failed by itself"
+    return False
+
+
+def _kill_after(count: int) -> None:
+    """Let this process kill itself."""
+    left = [count]
+
+    def visit() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def inner(*arguments: Any, **options: Any) -> Any:
+            visit()
+            found = function(*arguments, **options)
+            visit()
+            return found
+
+        return inner
+
+    mlo.Engine.step = watched(mlo.Engine.step)  # type: ignore[method-assign]
+    os.fsync = watched(os.fsync)
+    os.replace = watched(os.replace)
+    Path.rename = watched(Path.rename)  # type: ignore[method-assign]
+
+
+def run(settings: SearchSettings, folder: Path) -> None:
+    """Begin a search, or go on with it, in the way that a user does."""
+    if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").glob("*step-*/mlo.json")):
+        resume(folder)
+    else:
+        search(settings, folder)
+
+
+def assert_same_search(one: Path, other: Path) -> None:
+    """Compare what two searches have written: byte for byte, but for times and for what tells of the machine."""
+    names = sorted(path.name for path in one.iterdir() if path.is_file())
+    assert names == sorted(path.name for path in other.iterdir() if path.is_file())
+    for name in names:
+        if name in ("environment.json", "README.md", "index.html"):
+            continue
+        if name == "results.json":
+            mine, theirs = (json.loads((folder / name).read_text()) for folder in (one, other))
+            assert {**mine, **dict.fromkeys(TIMES)} == {**theirs, **dict.fromkeys(TIMES)}
+        elif name == "checkpoint.pt":
+            first, second = read_checkpoint(one), read_checkpoint(other)
+            assert (first.stage, first.epoch) == (second.stage, second.epoch)
+            assert _same(first.supernets, second.supernets)
+            assert _same(first.architecture, second.architecture)
+        else:
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
