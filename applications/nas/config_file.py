@@ -36,7 +36,10 @@ def from_json(kind: type[S], text: str, where: str) -> S:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
-    result: S = _parse(kind, content, where)
+    try:
+        result: S = _parse(kind, content, where)
+    except ConfigError as error:  # of settings that do not go together, which do not know where they come from
+        raise error if where in str(error) else ConfigError(f"{where}: {error}") from error
     return result
 
 
@@ -87,10 +90,13 @@ def _parse_dataclass(kind: type[Any], value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: kind {value['kind']!r} does not belong here; {name!r} does")
     given = {key: item for key, item in value.items() if key != "kind"}
     hints = typing.get_type_hints(kind, include_extras=True)
-    names = [f.name for f in dataclasses.fields(kind)]
+    fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in given:
-        if key not in names:
-            raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(names) or 'none'}")
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key {key!r}; known here: {', '.join(fields) or 'none'}")
+    for key, one in fields.items():
+        if key not in given and one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: key {key!r} is missing: it has no default, so give it")
     return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in given.items()})
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from torch import nn
 
 from applications.nas.config_file import to_json
 from applications.nas.data import split_records
-from applications.nas.draw.sketch import GraphSketch, Stage, read_sketch, write_sketch
-from applications.nas.draw.sketch import GRAPH
-from applications.nas.files import read_text
+from applications.nas.draw.sketch import GRAPH, GraphSketch, Stage, read_sketch, write_sketch
 from applications.nas.report.read import find_runs
 from applications.nas.retrain import run as retraining
 from applications.nas.retrain.folder import read_begun, read_retrain_folder
@@ -42,9 +39,9 @@ from applications.nas.settings import DigitsData, RetrainData
 from applications.nas.space.zoo import ZOO
 from applications.nas.tasks import load_tasks
 from mlo import DamagedError, DataError, MLOError
-from tests.damage import Watch, damaged, flipped_at, hostile_files, reduced_tensor, torch_zip
+from tests.damage import Watch, damaged, flipped_at, hostile_files
 from tests.nas.made_runs import made_retraining, made_search
-from tests.test_corruption import _places, _put, bombs, headers, VALUES
+from tests.test_corruption import VALUES, _places, _put, bombs, headers
 
 FIX = "begin again"
 STATE = {
@@ -60,7 +57,6 @@ NETWORK = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 def one_line(error: MLOError, file: Path) -> None:
     message = str(error)
     assert "\n" not in message
-    assert len(message) < 2000
     assert file.name in message or file.parent.name in message, message
 
 
@@ -122,7 +118,13 @@ def test_forged_damage(tmp_path: Path) -> None:
     """Any damage under a right checksum: an error, or tensors and plain data."""
     file, watch, taken = tmp_path / "state.pt", Watch(), 0
     plain = read_sealed_once(file)
-    for changed in [*damaged(plain, 1, 700), *flipped_at(plain, headers(plain)), *flipped_at(plain, range(0, 600), 4)]:
+    far = torch_zip(b"\x80\x02K\x01r\xff\xff\xff\x7f.")  # a number that is to be remembered at place two billion
+    for changed in [
+        far,
+        *damaged(plain, 1, 700),
+        *flipped_at(plain, headers(plain)),
+        *flipped_at(plain, range(0, 600), 4),
+    ]:
         file.write_bytes(sealed(changed))
         with watch.reading():
             try:
@@ -140,7 +142,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, state: Any) -> No
         write_sealed(tmp_path / "state.pt", {"a": state})
     circle: list[Any] = []
     circle.append(circle)
-    with pytest.raises(DataError, match="more than 64 levels|more parts than bytes"):
+    with pytest.raises(DataError, match=r"more than 64 levels|more parts than bytes"):
         write_sealed(tmp_path / "state.pt", circle)
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +160,14 @@ def test_weights(tmp_path: Path) -> None:
         with watch.reading(), pytest.raises(DamagedError) as caught:
             load_weights(NETWORK, file)
         one_line(caught.value, file)
-    for state in ({}, [1], {"0.weight": 1}, {"0.weight": torch.ones(2)}, {**before, "more": torch.ones(1)}, {1: before}):
+    for state in (
+        {},
+        [1],
+        {"0.weight": 1},
+        {"0.weight": torch.ones(2)},
+        {**before, "more": torch.ones(1)},
+        {1: before},
+    ):
         write_sealed(file, state)
         with pytest.raises(DataError, match="holds the weights of another network"):
             load_weights(NETWORK, file)
@@ -206,7 +215,7 @@ def retrain_folder(folder: Path, begun: bool) -> dict[str, list[Callable[[Path],
     if not begun:
         readers = [read_retrain_folder, lambda at: find_runs([at]), job_of]
         return {name: readers for name in ("config.json", "data.json", "genotype.json", "results.json")}
-    training = Training("digits", "error %", 0, 1.5, None, 10, 20, 1.0, 100)
+    training = Training("digits", seed=0, error=1.5, parameters=10, seconds=1.0, tested=100)
     (folder / "unfinished.json").write_text(to_json(Unfinished("mine", "..", None, (training,))))
     return {"unfinished.json": [read_begun, job_of], "config.json": [read_begun]}
 

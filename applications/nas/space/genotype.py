@@ -129,7 +129,9 @@ class Genotype:
         """
         try:
             value = json.loads(text, object_pairs_hook=_unique)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"genotype: not valid JSON ({error})") from error
         cells = _members(value, CELL_TYPES, "genotype")
         return cls(**{name: _read_cell(cells[name], f"genotype.{name}") for name in CELL_TYPES})
