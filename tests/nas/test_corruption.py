@@ -39,7 +39,7 @@ from applications.nas.settings import DigitsData, RetrainData
 from applications.nas.space.zoo import ZOO
 from applications.nas.tasks import load_tasks
 from mlo import DamagedError, DataError, MLOError
-from tests.damage import Watch, damaged, flipped_at, hostile_files
+from tests.damage import Watch, damaged, flipped_at, hostile_files, torch_zip
 from tests.nas.made_runs import made_retraining, made_search
 from tests.test_corruption import VALUES, _places, _put, bombs, headers
 
