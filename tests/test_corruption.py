@@ -250,11 +250,11 @@ def test_forged_manifests(copied):
 
 
 def with_tensors(copied, content, **place):
-    """Give all tensors of a checkpoint the same bytes, and right checksums."""
+    """Give each tensor of a checkpoint bytes of its own, all alike, and right checksums."""
     found = json.loads((copied / "mlo.json").read_text())
-    for one in found["tensors"].values():
-        one |= {"offset": 0, "length": len(content), **place}
-    (copied / "__0_0.distcp").write_bytes(content)
+    for number, one in enumerate(found["tensors"].values()):
+        one |= {"offset": number * len(content), "length": len(content), **place}
+    (copied / "__0_0.distcp").write_bytes(content * len(found["tensors"]))
     reseal(copied, found)
 
 
@@ -336,7 +336,7 @@ def test_what_is_not_read_may_be_hostile(copied):
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
 def test_the_format_is_read_as_others_write_it(kept, copied):
     """The bytes under `data/0` of a file of torch are the numbers, for every type that torch saves."""
-    from mlo.checkpoint.storage import DTYPES, digests, read, write
+    from mlo.checkpoint.storage import DTYPES, checked, digests, read, write
 
     folder = copied.parent / "types"
     folder.mkdir()
@@ -349,7 +349,9 @@ def test_the_format_is_read_as_others_write_it(kept, copied):
             continue
     tensors |= {"empty": torch.empty(0, 3), "number": torch.tensor(2.0), "part": torch.arange(9.0)[2:4]}
     tensors["conjugate"] = torch.tensor([1 + 2j]).conj()
-    found = read(folder, write(folder, tensors))
+    places = write(folder, tensors)
+    with checked(folder, digests(folder)) as streams:
+        found = read(folder, streams, places)
     assert len(tensors) > 15
     for name, value in tensors.items():
         assert found[name].dtype == value.dtype

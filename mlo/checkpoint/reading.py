@@ -12,7 +12,7 @@ from mlo.checkpoint.folder import present
 from mlo.checkpoint.manifest import Content, read_manifest
 from mlo.checkpoint.position import decoded_position
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.storage import check_files, read
+from mlo.checkpoint.storage import checked, read
 from mlo.checkpoint.tree import decoded, keys
 from mlo.checkpoint.writing import Folder, check_engine
 from mlo.engine import Engine
@@ -75,9 +75,9 @@ def read_more(folder: Path) -> Any:
     """
     path = present(folder)
     manifest = read_manifest(path)
-    check_files(path, manifest.files)
     wanted = set(keys(manifest.content.more))
-    tensors = read(path, {key: place for key, place in manifest.places.items() if key in wanted}) if wanted else {}
+    with checked(path, manifest.files) as streams:
+        tensors = read(path, streams, {key: place for key, place in manifest.places.items() if key in wanted})
     return decoded(manifest.content.more, tensors.__getitem__, {})
 
 
@@ -97,8 +97,8 @@ def _read(engine: Engine, path: Path, ranks: Ranks, *, place: bool) -> _Found:
     if found is not None:
         raise DataError(f"{path}: {found}: {_CURE}")
     position = _position(path, content, ranks) if place else None
-    check_files(folder, manifest.files)
-    tensors = read(folder, manifest.places)
+    with checked(folder, manifest.files) as streams:
+        tensors = read(folder, streams, manifest.places)
     try:
         snapshot = unpacked(engine.graph, now, content, tensors)
         return _Found(snapshot, position, decoded(content.more, tensors.__getitem__, {}), manifest.digest)

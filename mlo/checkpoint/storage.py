@@ -15,8 +15,9 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from mlo.checkpoint.tree import Tensors
 from mlo.errors import DamagedError
 
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
+Streams = dict[str, BufferedReader]
+
 _SUFFIX = ".distcp"
 _HEADER = 30  # bytes of a ZIP file before the name of an entry
 
@@ -90,34 +93,57 @@ def write(folder: Path, tensors: Tensors) -> dict[str, Place]:
 
 def digests(folder: Path) -> dict[str, list[Any]]:
     """Return size and SHA-256 of each file in a folder, by name."""
-    return {file.name: _digest(file) for file in sorted(folder.iterdir())}
+    found = {}
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as stream:
+            found[file.name] = _digest(stream)
+    return found
 
 
-def check_files(folder: Path, files: Mapping[str, list[Any]]) -> None:
-    """Compare files with what they were when they were written.
+@contextmanager
+def checked(folder: Path, files: Mapping[str, list[Any]]) -> Iterator[Streams]:
+    """Open files and compare them with what they were when they were written.
+
+    They stay open: what is read of them is what was compared, even if another process replaces them meanwhile.
+
+    Args:
+        folder: Where they are.
+        files: What they should be, as `digests` says.
+
+    Yields:
+        The open files, by name.
 
     Raises:
         DamagedError: If one is missing, or is not what was written; the message names it.
     """
-    for name, expected in files.items():
-        file = folder / name
-        try:
-            if file.stat().st_size == expected[0] and _digest(file) == expected:
-                continue
+    with ExitStack() as held:
+        found: Streams = {}
+        for name, expected in files.items():
             what = "is not what was written"
-        except OSError as error:
-            what = f"cannot be read ({error.strerror or error})"
-        raise DamagedError(f"{file}: {what}: take an earlier checkpoint")
+            try:
+                stream = held.enter_context((folder / name).open("rb"))
+                if os.fstat(stream.fileno()).st_size == expected[0] and _digest(stream) == expected:
+                    found[name] = stream
+                    continue
+            except OSError as error:
+                what = f"cannot be read ({error.strerror or error})"
+            raise DamagedError(f"{folder / name}: {what}: take an earlier checkpoint")
+        yield found
 
 
-def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
-    """Read tensors to memory of the host, of files that were checked.
+def read(folder: Path, streams: Streams, places: Mapping[str, Place]) -> Tensors:
+    """Read tensors to memory of the host.
+
+    Args:
+        folder: Where they are, for errors.
+        streams: The files, which were checked.
+        places: Where each lies.
 
     Raises:
         DamagedError: If they cannot be read; the message names the folder.
     """
     try:
-        return {key: _tensor(folder, place) for key, place in places.items()}
+        return {key: _tensor(streams[place.relative_path], place) for key, place in places.items()}
     except Exception as error:  # a foreign file can fail in any way
         # The first sentence: what follows in torch's messages is advice that does not fit here.
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).split(". ")[0] or type(error).__name__
@@ -126,11 +152,10 @@ def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
         ) from error
 
 
-def _tensor(folder: Path, place: Place) -> torch.Tensor:
+def _tensor(stream: BufferedReader, place: Place) -> torch.Tensor:
     """Read a tensor: the bytes that `torch.save` has put under `data/0`, and not the pickle that describes them."""
-    with (folder / place.relative_path).open("rb") as stream:
-        stream.seek(place.offset)
-        content = stream.read(place.length)
+    stream.seek(place.offset)
+    content = stream.read(place.length)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         (entry,) = (one for one in archive.infolist() if one.filename.endswith("/data/0"))
         orders = [archive.read(one) for one in archive.infolist() if one.filename.endswith("/byteorder")]
@@ -147,9 +172,8 @@ def _tensor(folder: Path, place: Place) -> torch.Tensor:
     return value
 
 
-def _digest(file: Path) -> list[Any]:
-    with file.open("rb") as stream:
-        return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
+def _digest(stream: BufferedReader) -> list[Any]:
+    return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
 def fingerprints(tensors: Tensors) -> dict[str, str]:
@@ -180,4 +204,12 @@ def _raised() -> Iterator[None]:
             yield
         except CheckpointException as error:
             causes = [cause for cause, _ in error.failures.values()]
-            raise (causes[0] if causes else RuntimeError(str(error))) from error
+            raise _first(causes[0] if causes else RuntimeError(str(error))) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what the system said, where torch has failed once more because of it, as over a file that is not whole."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError):
+        inner = inner.__context__
+    return inner or error
