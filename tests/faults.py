@@ -69,9 +69,10 @@ class Stream:
     """A file whose writes may fail."""
 
     def __init__(self, file, faults) -> None:
-        self._file, self._faults = file, faults
+        self._file, self._faults, self._wrote = file, faults, False
 
     def write(self, content):
+        self._wrote = True
         self._faults.ask("write")
         return self._file.write(content)
 
@@ -82,7 +83,8 @@ class Stream:
     def close(self):
         if not self._file.closed:
             self._file.close()
-            self._faults.ask("close")
+            if self._wrote:
+                self._faults.ask("close")
 
     def __getattr__(self, name):
         return getattr(self._file, name)
@@ -94,12 +96,13 @@ class Stream:
         self.close()
 
 
-def each_fault(monkeypatch, work, *, onward=False):
+def each_fault(monkeypatch, work, *, before=lambda: None, onward=False):
     """Let a piece of work fail at each thing that it asks of the disk, in turn.
 
     Args:
         monkeypatch: Of pytest.
         work: What asks; called anew for each.
+        before: Called before each, while the disk is well.
         onward: As in `Faults`.
 
     Yields:
@@ -110,6 +113,7 @@ def each_fault(monkeypatch, work, *, onward=False):
     for at, what in enumerate(quiet.asked):
         if what == "write" and at % 12:  # there are dozens, all alike
             continue
+        before()
         faults, found = Faults(monkeypatch, at, ERRORS[at % len(ERRORS)], onward=onward), None
         try:
             with faults:

@@ -283,11 +283,11 @@ def bombs():
     }
 
 
-@pytest.mark.parametrize("shape", [[2], [10**12], [10**6, 10**6], [0], [-1], [2] * 70, [10**30]])
+@pytest.mark.parametrize("shape", [[100], [10**12], [10**6, 10**6], [0], [-1], [2] * 70, [10**30]])
 def test_forged_tensors(copied, shape):
     """The bytes of a tensor are hostile, and the manifest fits."""
     reader, kept = Reader(copied), (copied / "mlo.json").read_bytes()
-    for content in [*bombs().values(), *list(hostile_files().values())[:: 1 if shape == [2] else 11]]:
+    for content in [*bombs().values(), *list(hostile_files().values())[:: 1 if shape == [100] else 11]]:
         (copied / "mlo.json").write_bytes(kept)
         with_tensors(copied, content, shape=shape)
         assert not reader.read()
