@@ -1,6 +1,6 @@
 """Thousands of damaged and hostile checkpoints: none is taken silently, crashes the process or runs code.
 
-With those of `tests/nas/test_corruption.py` they are 10,000.
+With those of `tests/nas/test_corruption.py` they are more than 11,000; each test asserts how many it had.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Reader:
         assert random.getstate() == self._random
 
 
-@pytest.mark.parametrize(("name", "many"), [("mlo.json", 1600), ("__0_0.distcp", 1200), (".metadata", 700)])
+@pytest.mark.parametrize(("name", "many"), [("mlo.json", 1000), ("__0_0.distcp", 800), (".metadata", 400)])
 def test_a_damaged_file(copied, name, many):
     file, reader = copied / name, Reader(copied)
     content = file.read_bytes()
@@ -122,7 +122,7 @@ def test_one_bit_at_every_place_of_the_structure(copied):
     for changed in flipped_at(content, signs):
         manifest.write_bytes(changed)
         assert not reader.read()
-    reader.watch.check(least=600)
+    reader.watch.check(least=800)
 
 
 def test_files_of_several_checkpoints(kept, copied):
@@ -162,7 +162,7 @@ def test_the_last_good_one_of_a_series(kept, tmp_path):
     content = {file: file.read_bytes() for folder in files for file in folder}
     streams = {file: damaged(text, seed, 200) for seed, (file, text) in enumerate(content.items())}
     watch, made = Watch(), small()
-    for number in range(200):
+    for number in range(120):
         for file, text in content.items():
             file.write_bytes(text)
         hit = files[1:] if number % 2 else files
@@ -174,7 +174,7 @@ def test_the_last_good_one_of_a_series(kept, tmp_path):
         whole = 3 - len(hit)
         assert (found.number, found.more) == (whole, [whole])
         assert_same(made, goal[whole])
-    watch.check(least=200)
+    watch.check(least=120)
 
 
 # ---------------------------------------------------------------- with right checksums: somebody wants it to be taken
@@ -239,13 +239,13 @@ def test_forged_manifests(copied):
     text, draw, reader = (copied / "mlo.json").read_text(), random.Random(0), Reader(copied)
     places = [at for at in _places(json.loads(text)) if at[0] not in ("sha256", "files")]
     changes = ["gone", 20, 70, 300, *[(value,) for value in VALUES]]
-    for number in range(1500):
+    for number in range(1000):
         reseal(copied, _put(text, places[number % len(places)], draw.choice(changes)))
         if reader.read():
             if number % 4 == 0:
                 reader.engine.step()
             reader.put_back()
-    reader.watch.check(least=1500)
+    reader.watch.check(least=1000)
     assert 30 < reader.taken < 400, "some of it says nothing, such as the version of torch; most does"
 
 
@@ -291,7 +291,7 @@ def test_forged_tensors(copied, shape):
         (copied / "mlo.json").write_bytes(kept)
         with_tensors(copied, content, shape=shape)
         assert not reader.read()
-    reader.watch.check(least=15)
+    reader.watch.check(least=25)
 
 
 def test_tensors_that_share_their_bytes(copied, tmp_path):
@@ -318,7 +318,7 @@ def test_forged_bytes(copied):
         reseal(copied, json.loads(text))
         if reader.read():
             reader.put_back()
-    reader.watch.check(least=400)
+    reader.watch.check(least=560)
     assert reader.taken > 10
 
 
@@ -330,7 +330,7 @@ def test_what_is_not_read_may_be_hostile(copied):
         reseal(copied, json.loads(text))
         assert reader.read()
         reader.put_back()
-    reader.watch.check(least=50)
+    reader.watch.check(least=120)
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")

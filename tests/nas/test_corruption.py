@@ -76,7 +76,7 @@ def test_a_damaged_file_of_tensors(tmp_path: Path) -> None:
     content = file.read_bytes()
     other = tmp_path / "other.pt"
     torch.save(STATE, other)
-    for changed in damaged(content, 0, 2000, [other.read_bytes(), *hostile_files().values(), *bombs().values()]):
+    for changed in damaged(content, 0, 1500, [other.read_bytes(), *hostile_files().values(), *bombs().values()]):
         file.write_bytes(changed)
         if b"mlo-nas 1 " not in changed[-100:]:  # of another format it may be, and then says so
             refused(watch, file)
@@ -102,7 +102,7 @@ def test_a_forged_file_of_tensors(tmp_path: Path) -> None:
     for content in [*hostile_files().values(), *bombs().values()]:
         file.write_bytes(sealed(content))
         refused(watch, file)
-    watch.check(least=100)
+    watch.check(least=140)
 
 
 def read_sealed_once(file: Path) -> bytes:
@@ -132,7 +132,7 @@ def test_forged_damage(tmp_path: Path) -> None:
                 taken += 1
             except DataError as error:
                 one_line(error, file)
-    watch.check(least=1300)
+    watch.check(least=1700)
     assert taken > 20
 
 
@@ -223,8 +223,8 @@ def retrain_folder(folder: Path, begun: bool) -> dict[str, list[Callable[[Path],
 def read_all(watch: Watch, file: Path, readers: list[Callable[[Path], Any]]) -> int:
     """Read a file by all who read it; return how many took it."""
     taken = 0
-    for reader in readers:
-        with watch.reading():
+    with watch.reading():
+        for reader in readers:
             try:
                 reader(file.parent)
                 taken += 1
@@ -250,14 +250,14 @@ def attack(watch: Watch, file: Path, readers: list[Callable[[Path], Any]], many:
     file.write_bytes(content)
 
 
-MANY = 120
+MANY = 70
 
 
 def test_text_of_a_search(tmp_path: Path, tasks: Any) -> None:
     watch, files = Watch(evaluates=True), search_folder(tmp_path / "search", tasks)
     for name, readers in files.items():
         attack(watch, tmp_path / "search" / name, readers, MANY)
-    watch.check(least=1000)
+    watch.check(least=900)
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -265,4 +265,4 @@ def test_text_of_a_retraining(tmp_path: Path, begun: bool) -> None:
     watch, files = Watch(evaluates=True), retrain_folder(tmp_path / "retrain", begun)
     for name, readers in files.items():
         attack(watch, tmp_path / "retrain" / name, readers, MANY)
-    watch.check(least=400)
+    watch.check(least=280)
