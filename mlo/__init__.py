@@ -11,6 +11,8 @@ from mlo.autocast import Autocast
 from mlo.batch_norm import SyncBatchNorm
 from mlo.checkpoint import Checkpoints, Kept, restore, save
 from mlo.clip_parts import ClipParts
+from mlo.determinism import deterministic
+from mlo.divergence import Skip, Stop
 from mlo.engine import Engine
 from mlo.errors import (
     ConfigError,
@@ -101,7 +103,9 @@ __all__ = [
     "Record",
     "Report",
     "SingleLoop",
+    "Skip",
     "StabilityError",
+    "Stop",
     "Sum",
     "SyncBatchNorm",
     "UnconvergedError",
@@ -111,6 +115,7 @@ __all__ = [
     "__version__",
     "advise",
     "clip_norm",
+    "deterministic",
     "hypergradient",
     "influence",
     "interleave",

@@ -49,7 +49,7 @@ class Autocast:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.dtype not in _SCALES:
+        if not isinstance(self.dtype, torch.dtype) or self.dtype not in _SCALES:
             raise ConfigError(f"Autocast: dtype must be torch.bfloat16 or torch.float16, got {self.dtype!r}")
         if self.scale is not None:
             check_positive("Autocast", "scale", self.scale)

@@ -48,5 +48,16 @@ def check_tol(owner: str, tol: object) -> None:
         raise ConfigError(f"{owner}: tol must be a number >= 0 and below 1, got {tol!r}")
 
 
+def checked_flag(owner: str, setting: str, value: object) -> bool:
+    """Return a setting that is on or off.
+
+    Raises:
+        ConfigError: If `value` is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{owner}: {setting} must be True or False, got {value!r}")
+    return value
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlo.checks import checked_flag
 from mlo.errors import DivergenceError, MLOError
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.adjoint import unconverged
@@ -36,6 +37,9 @@ class Tally:
         doubts: Flags on the device, and what to raise if one turns out to be true; looked at together, at the end.
         overflows: Flags on the device that are true where a gradient, or a product, of a loss was not finite though all
             was before; with the name of its problem and the scale. Looked at only to explain an error.
+        losses: The last loss of each problem. Looked at only to explain an error.
+        terms: For each loss that was taken piece by piece, the name of its problem, and of each piece the number of its
+            term and its loss. Looked at only to explain an error.
     """
 
     gradients: int = 0
@@ -45,6 +49,8 @@ class Tally:
     doubts: list[tuple[Tensor, Callable[[], MLOError]]] = field(default_factory=list)
     restless: dict[str, float] = field(default_factory=dict)
     overflows: list[tuple[Tensor, str, float]] = field(default_factory=list)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    terms: list[tuple[str, Sequence[int], Sequence[Tensor]]] = field(default_factory=list)
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -60,7 +66,7 @@ class Tally:
                 if bool(lost):
                     what = f"the gradient of problem {name!r} is not finite at the scale {scale:g}, though its loss is"
                     cure = f"give it a smaller scale, such as {scale / 16:g}, or bfloat16, or precision=None"
-                    raise DivergenceError(f"{what}: {cure}") from error
+                    raise DivergenceError(what, cure, problem=name) from error
             raise
 
     def note(self, name: str, solution: LinearSolution) -> None:
@@ -119,6 +125,10 @@ class Context:
     ranks: AbstractRanks = field(default_factory=Alone)
     factors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        """Check what the user chose."""
+        checked_flag("hypergradient", "partial", self.partial)
 
     def with_values(self, values: Values) -> Context:
         """Return the context in which some problems have other values."""

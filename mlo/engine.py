@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from mlo.blame import watch_buffers, watch_kept, watch_state, watch_value
+from mlo.cause import explained
 from mlo.checks import check_count
 from mlo.clip_parts import ClipParts, checked_clip
 from mlo.context import Context, Tally
-from mlo.errors import GraphError, MLOError, UnconvergedWarning
+from mlo.divergence import AbstractOnDivergence, Attempts, Stop, checked_policy
+from mlo.drift import watch_drift
+from mlo.errors import DivergenceError, MLOError, RankError
 from mlo.gradient import checked_graph, recording, same, watched_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient.base import Trace
@@ -21,13 +23,14 @@ from mlo.linear.base import LinearSolution
 from mlo.look import Look
 from mlo.outline import outline
 from mlo.parallel import AbstractRanks, present_ranks
-from mlo.problem import Problem
 from mlo.report import Report, fetched, last_seen
 from mlo.snapshot import Resumable
 from mlo.solve import ProblemNode, settle, total_gradient
-from mlo.supply import Supply
+from mlo.supply import Supply, told_places
+from mlo.top import trainable_top
 from mlo.update import detach_state
 from mlo.vector import Params, detach, norm
+from mlo.warned import warn_unconverged
 
 
 class Engine(Resumable):
@@ -41,7 +44,7 @@ class Engine(Resumable):
       with the new outer value, on the same batches. Algorithm 1 of DARTS is this.
 
     A step that fails changes nothing: values, optimizer states and buffers stay those of the last good step. Only the
-    batches that it drew, and the random numbers, are used up.
+    batches that it drew, and the random numbers, are used up. What becomes of it, `on_divergence` says.
 
     A linear solve starts from its solution in the step before (`warm_start` of the rules). One that does not converge
     is warned of the first, the 10th, the 100th time, ... for its problem; every report has its residual.
@@ -53,9 +56,11 @@ class Engine(Resumable):
         parallel: The ranks of torch.distributed that share the work: `mlo.Parallel(...)`, or `mlo.Alone()` for none.
             None for all that there are, each with a share of the batches. All start from the values of the first rank.
         clip: Limits on the two parts of the hypergradient, `mlo.ClipParts(...)`; None for none.
+        on_divergence: What to do with a step that met a number which is not finite: `mlo.Stop()` raises, and
+            `mlo.Skip(in_a_row=3)` tries again with the next batches.
 
     Raises:
-        ConfigError: If `clip` is something else.
+        ConfigError: If `clip` or `on_divergence` is something else.
         GraphError: If the outermost problem cannot be trained.
     """
 
@@ -67,13 +72,16 @@ class Engine(Resumable):
         partial: bool = False,
         parallel: AbstractRanks | None = None,
         clip: ClipParts | None = None,
+        on_divergence: AbstractOnDivergence = Stop(),
     ) -> None:
         """Copy the initial values of all problems."""
         self.graph, self.look_ahead, self.partial = checked_graph("Engine", graph), look_ahead, partial
         self.step_count, self.parallel, self.clip = 0, present_ranks(parallel), checked_clip(clip)
-        self._top = _trainable_top(graph)
+        self.on_divergence = checked_policy(on_divergence)
+        self._top = trainable_top(graph)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
-        with recording(), self.parallel.guarded(lambda: ["Engine", f"{look_ahead=} {partial=}", *outline(graph)]):
+        settings = f"{look_ahead=} {partial=} {on_divergence=}"
+        with recording(), self.parallel.guarded(lambda: ["Engine", settings, *outline(graph)]):
             self._params = {p.name: same(self.parallel, p.kind.initial()) for p in graph.problems}
             self._buffers = {p.name: same(self.parallel, p.kind.buffers()) for p in graph.problems}
             self._states = {name: rule.init(self._params[name]) for name, rule in rules.items()}
@@ -113,37 +121,57 @@ class Engine(Resumable):
         Raises:
             DataError: If a problem's batches are empty or used up.
             LossError: If a loss is not a scalar.
-            DivergenceError: If a loss, an answer or the hypergradient is not finite.
+            DivergenceError: If a loss, an answer, the hypergradient or what is to be kept is not finite, or if an
+                interleaving diverges: of the last attempt, if `on_divergence` skips some. A note tells step and batch.
+            StabilityError: If the proximal step of an interleaving would diverge at the present step size.
         """
-        tally, look = Tally(), Look()
+        attempts = Attempts(self.on_divergence, self.parallel)
+        while True:
+            attempts.agreed = False
+            try:
+                report = self._attempt(attempts, frozen=frozen)
+            except Exception as error:
+                if not attempts.another(error):
+                    raise
+            else:
+                return replace(report, skipped=tuple(attempts.given_up)) if attempts.given_up else report
+
+    def _attempt(self, attempts: Attempts, *, frozen: bool) -> Report:
+        tally, look, culprit = Tally(), Look(), None
         try:
-            announced = self.parallel.guarded(lambda: [f"Engine.step {self.step_count} {frozen=}"])
-            with announced, recording(), tally.explaining(), look.first():
-                return self._frozen_step(tally, look) if frozen else self._step(tally, look)
+            number = len(attempts.given_up)
+            with self.parallel.guarded(lambda: [f"Engine.step {self.step_count} {number} {frozen=}"]), recording():
+                attempts.agreed = True
+                context = self._context(tally, but=self._top.name if frozen else None)
+                with explained(context), look.first():
+                    return self._frozen_step(context, look) if frozen else self._step(context, look)
         except MLOError as error:
-            error.add_note(f"in outer step {self.step_count + 1} of the engine")
+            culprit = error.problem if isinstance(error, DivergenceError) else None
+            places = "" if isinstance(error, RankError) else self._places(culprit, frozen=frozen)
+            error.add_note(f"in outer step {self.step_count + 1} of the engine{places}")
             raise
 
-    def _warn(self, tally: Tally) -> None:
-        """Warn at the 1st, the 10th, ... time; before anything is kept, for a warning may be an error to the user."""
-        for key, message in tally.complaints().items():
-            times = self._unconverged[key] = self._unconverged.get(key, 0) + 1
-            if times == 10 ** (len(str(times)) - 1):
-                seen = f" (in {times} of {self.step_count + 1} outer steps)"
-                warnings.warn(message + seen, UnconvergedWarning, stacklevel=_levels_to_the_caller())
+    def _places(self, culprit: str | None, *, frozen: bool) -> str:
+        """Return which batches a step has: of the culprit first, and of those that it depends on."""
+        return told_places(self.graph, self._supply.places(), culprit, but=self._top.name if frozen else None)
 
-    def _step(self, tally: Tally, look: Look) -> Report:
-        context, traces = settle(self._context(tally), self.graph.solved_before(self._top.name), look)
+    def _step(self, start: Context, look: Look) -> Report:
+        tally = start.tally
+        context, traces = settle(start, self.graph.solved_before(self._top.name), look)
         solved = total_gradient(context, self._top.name, (self._top.name,))
         gradient = watched_gradient(context, self._top.name, solved, look)
         sizes: list[Tensor] = []
         if self.clip is not None:
             gradient, sizes = self.clip.apply(solved.direct, solved.response, gradient)
         top = self._moved(context, gradient)
+        watch_value(self._top.name, top[0], look)
+        watch_state(start, self._top.name, top[1], look)
+        watch_buffers(start, self._top.name, solved.seen.buffers, look)
         traces |= self._retrained(context, top[0], look) if self.look_ahead else solved.traces
+        self._watch(start, traces, look)
         seen = {self._top.name: (solved.seen.loss, norm(gradient))} | last_seen(traces)
         losses, norms, parts = fetched(seen, tally, look, sizes)
-        self._warn(tally)
+        warn_unconverged(tally, self._unconverged, self.step_count + 1)  # before anything is kept: it may be an error
         self._params[self._top.name], self._states[self._top.name] = top
         self._buffers[self._top.name] = solved.seen.buffers
         self._commit(traces)
@@ -151,12 +179,13 @@ class Engine(Resumable):
         report = self._report(losses, norms, traces, solved.solutions, tally)
         return replace(report, parts=(parts[0], parts[1])) if parts else report
 
-    def _frozen_step(self, tally: Tally, look: Look) -> Report:
-        context = self._context(tally, but=self._top.name)
+    def _frozen_step(self, context: Context, look: Look) -> Report:
+        tally = context.tally
         below = (*self.graph.solved_before(self._top.name), *self.graph.responders(self._top.name))
         _, traces = settle(context, below, look)
+        self._watch(context, traces, look)
         losses, norms, _ = fetched(last_seen(traces), tally, look)
-        self._warn(tally)
+        warn_unconverged(tally, self._unconverged, self.step_count + 1)
         self._commit(traces)
         return self._report(losses, norms, traces, {}, tally)
 
@@ -176,6 +205,12 @@ class Engine(Resumable):
             drawn.factors,
             tally,
         )
+
+    def _watch(self, start: Context, traces: Mapping[str, Trace], look: Look) -> None:
+        """Let `look` raise if something that is to be kept is not finite, or is on the way there."""
+        for name, trace in traces.items():
+            watch_kept(start, name, trace, look)
+        watch_drift(start, traces, look)
 
     def _moved(self, context: Context, gradient: Params) -> tuple[Params, Any]:
         node = ProblemNode(context, self._top.name)
@@ -205,26 +240,3 @@ class Engine(Resumable):
     ) -> Report:
         steps = {name: trace.steps for name, trace in traces.items()}
         return Report(self.step_count, losses, norms, solutions, steps, tally.gradients, tally.products)
-
-
-def _levels_to_the_caller() -> int:
-    """Return how far above the function that calls this one the nearest line outside of this file is."""
-    frame, levels = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename == __file__:
-        frame, levels = frame.f_back, levels + 1
-    return levels
-
-
-def _trainable_top(graph: ProblemGraph) -> Problem:
-    top = graph.problems[0]
-    for problem in graph.problems[1:]:
-        if problem.rule is not None and problem.steps == 0:
-            cure = "give it steps >= 1, or update=None if its value is to stay"
-            raise GraphError(f"problem {problem.name!r} has an update but steps=0 and would never be trained: {cure}")
-    if top.rule is None:
-        raise GraphError(f"the outermost problem {top.name!r} has no update: give it one, such as torchopt.adam(1e-2)")
-    if top.steps != 1:
-        cure = "it makes one update in each engine step, so leave steps at 1 and run more of them"
-        raise GraphError(f"the outermost problem {top.name!r} has steps={top.steps}: {cure}")
-    graph.solved_before(top.name)  # raises for a problem without an update
-    return top

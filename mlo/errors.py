@@ -40,7 +40,34 @@ class StabilityError(MLOError, ValueError):
 
 
 class DivergenceError(MLOError, ArithmeticError):
-    """A loss, a gradient or a linear solve became NaN or infinite."""
+    """A loss, a gradient, a linear solve or a value that is to be kept became NaN or infinite, or is on the way there.
+
+    Attributes:
+        what: What is wrong.
+        cure: What to do, unless more was found.
+        problem: The name of the problem that it is about; None if that is not known.
+        finding: Where it came from and the cure for that, if it was found.
+    """
+
+    def __init__(self, what: str, cure: str = "", *, problem: str | None = None) -> None:
+        """Say what is wrong and what to do."""
+        super().__init__(f"{what}: {cure}" if cure else what)
+        self.what, self.cure, self.problem = what, cure, problem
+        self.finding: tuple[str, str] | None = None
+
+    def say(self, what: str) -> None:
+        """Say better what is wrong."""
+        self.what = what
+        self._tell()
+
+    def trace_to(self, finding: str, cure: str) -> None:
+        """Say where it came from, and what to do about that."""
+        self.finding = finding, cure
+        self._tell()
+
+    def _tell(self) -> None:
+        parts = [self.what, *(self.finding or ([self.cure] if self.cure else []))]
+        self.args = (": ".join(parts),)
 
 
 class UnconvergedError(DivergenceError):

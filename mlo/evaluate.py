@@ -57,10 +57,13 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
             found = named_vjp([loss], leaves, [scaling.cotangent(loss)], differentiable=differentiable)
             parts = found if not parts else parts | {o: add(parts.get(o), part) for o, part in found.items()}
             losses.append(loss.detach())
+        if len(losses) > 1:
+            context.tally.terms.append((name, [piece.term for piece in share.pieces], losses))
         total = losses[0] if len(losses) == 1 else _added(losses, present[name])
         parts = scaling.left(total, parts)
     context.tally.gradients += 1
     seen = share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
+    context.tally.losses[name] = seen.loss
     if not share.whole:  # all ranks are to tell the same of what was lost on one
         scaling.look(seen.loss, seen.parts)
     return seen

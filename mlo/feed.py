@@ -31,6 +31,11 @@ class Feed:
         self._passes, self._drawn = 0, 0
         self._start: PassStart | None = None
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the batch that was drawn last is: in which pass, from 1, as which batch of it, from 1; 0 for none."""
+        return self._passes + 1, self._drawn
+
     def draw(self) -> Any:
         """Return the next batch, of the next pass if this one has ended; None if there are no batches at all."""
         batch = self.ahead()

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from mlo.blame import blame_gradient, blame_loss
+from mlo.cause import explained
 from mlo.context import Context
-from mlo.errors import DataError, DivergenceError, GraphError, LossError, UnconvergedWarning
+from mlo.errors import DataError, GraphError, LossError, UnconvergedWarning
 from mlo.feed import ENDED, Feed
 from mlo.flat import Flat
 from mlo.graph import ProblemGraph
@@ -25,7 +27,7 @@ from mlo.rng import preserved
 from mlo.solve import settle, total_gradient
 from mlo.solved import Solved
 from mlo.supply import Drawn, share
-from mlo.vector import Params, finite, not_finite, zeros_like
+from mlo.vector import Params, norm, zeros_like
 
 
 def hypergradient(
@@ -70,8 +72,9 @@ def hypergradient(
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     ranks = present_ranks(parallel)
     with ranks.guarded(lambda: ["hypergradient", f"{of=} {partial=}", *outline(graph)]), preserved(), recording():
-        context = replace(prepared(graph, of, values or {}, batches or {}, ranks=ranks), partial=partial)
-        with context.tally.explaining():
+        begun = prepared(graph, of, {} if values is None else values, {} if batches is None else batches, ranks=ranks)
+        context = replace(begun, partial=partial)
+        with explained(context):
             solved = total_gradient(context, of, (of,))
             gradient = checked_gradient(context, of, solved)
     for message in context.tally.complaints().values():
@@ -89,8 +92,7 @@ def recording() -> Iterator[None]:
 def checked_graph(user: str, graph: ProblemGraph) -> ProblemGraph:
     """Return `graph`, or raise if it is something else."""
     if not isinstance(graph, ProblemGraph):
-        got = type(graph).__name__
-        raise GraphError(f"{user}: needs an mlo.ProblemGraph, got {got}: write mlo.ProblemGraph([outermost, ...])")
+        raise GraphError(f"{user}: needs an mlo.ProblemGraph([outermost, ...]), got {type(graph).__name__}: make one")
     return graph
 
 
@@ -112,7 +114,7 @@ def prepared(
 ) -> Context:
     """Return the context of a gradient of problem `of`, with the deeper problems solved that are constants in it."""
     look, context = Look(), make_context(graph, values, batches, ranks=ranks)
-    with context.tally.explaining():
+    with explained(context):
         context, _ = settle(context, graph.solved_before(of), look)
         look.take()
     return context
@@ -208,7 +210,7 @@ def watched_gradient(context: Context, of: str, solved: Solved, look: Look) -> P
     """Return the derivative of `of`, or raise naming what is not there; `look` will, for what is not finite."""
     for name, trace in solved.traces.items():
         watch(name, trace, look)
-    look.flag(torch.isfinite(solved.seen.loss), lambda: _blame_loss(of, solved))
+    look.finite(solved.seen.loss, lambda: blame_loss(of, solved))
     found = solved.seen.parts.get(of)
     rules = [context.graph[name].response for name in solved.traces]
     if found is None and all(rule.transmits for rule in rules):
@@ -217,25 +219,5 @@ def watched_gradient(context: Context, of: str, solved: Solved, look: Look) -> P
             cause += "; or partial=True leaves out the only way that leads there: leave it at False"
         raise LossError(f"the objective of problem {of!r} does not depend on {of!r}, {cause}")
     gradient = zeros_like(context.values[of]) if found is None else found
-    look.flag(finite(gradient), lambda: _blame_gradient(of, gradient, solved))
+    look.finite(norm(gradient), lambda: blame_gradient(of, gradient, solved))
     return gradient
-
-
-def _blame_loss(of: str, solved: Solved) -> None:
-    raise DivergenceError(f"the loss of problem {of!r} is {float(solved.seen.loss)}: check its batch and step sizes")
-
-
-def _blame_gradient(of: str, gradient: Params, solved: Solved) -> None:
-    culprit = not_finite(gradient)
-    if culprit is not None:
-        raise DivergenceError(_explain(of, culprit, list(solved.traces)))
-
-
-def _explain(of: str, key: str, through: list[str]) -> str:
-    way = f" through the answers of {', '.join(map(repr, through))}" if through else ""
-    cause = (
-        "a square root or a norm in a loss at zero gives this, and so do the Adam family, RMSprop and Adagrad, of "
-        "torchopt and of torch.optim, where a gradient is exactly zero (torchopt.adam: give eps_root=1e-8; else use "
-        "SGD, Adadelta or another update without a bare root)"
-    )
-    return f"the hypergradient of problem {of!r}, entry {key!r}, is not finite{way}, though every loss is: {cause}"

@@ -54,7 +54,7 @@ class ProblemGraph:
 
     def __getitem__(self, name: str) -> Problem:
         """Return the problem called `name`."""
-        if name not in self._position:
+        if not isinstance(name, str) or name not in self._position:
             known = ", ".join(repr(key) for key in self._position)
             raise GraphError(f"no problem is called {name!r}; the problems are {known}")
         return self.problems[self._position[name]]

@@ -13,7 +13,8 @@ from mlo.checks import check_count
 from mlo.errors import ConfigError, GraphError
 from mlo.pieces import Loss, Sum
 from mlo.problem import Problem
-from mlo.proximal import Proximal, ProximalUpdate
+from mlo.proximal import Proximal
+from mlo.proximal_update import ProximalUpdate
 from mlo.vector import Params
 from mlo.view import View
 
@@ -102,7 +103,7 @@ def _stage(learner: Problem, name: str, update: Any) -> Problem:
 
 def _renamed(loss: Loss, learner: str, stage: str) -> Loss:
     if isinstance(loss, Sum):
-        return Sum([_renamed(term, learner, stage) for term in loss.terms])
+        return Sum([_renamed(term, learner, stage) for term in loss.terms], loss.names)
 
     def stage_loss(view: View, batch: Any) -> Tensor:
         return loss(view.renamed({learner: stage}), batch)

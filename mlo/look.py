@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ class Look:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._numbers: list[Tensor] = []
-        self._flags: list[tuple[Tensor, Callable[[], None]]] = []
+        self._flags: list[tuple[Tensor, Callable[[float], None]]] = []
 
     def number(self, value: Tensor) -> None:
         """Add a number, a tensor of no dimensions."""
@@ -25,21 +26,31 @@ class Look:
 
     def flag(self, well: Tensor, blame: Callable[[], None]) -> None:
         """Add a flag, a boolean tensor of no dimensions; `blame` raises an error, or not, if it turns out false."""
-        self._flags.append((well, blame))
+        self.judge(well, lambda found: None if found else blame())
+
+    def finite(self, size: Tensor, blame: Callable[[], None]) -> None:
+        """Add a number, a tensor of no dimensions; `blame` raises an error, or not, if it is not finite.
+
+        On the device that is one operation less than a flag, or more.
+        """
+        self.judge(size, lambda found: None if math.isfinite(found) else blame())
+
+    def judge(self, value: Tensor, judge: Callable[[float], None]) -> None:
+        """Add a number, a tensor of no dimensions; `judge` raises an error, or not, when it is known."""
+        self._flags.append((value.detach(), judge))
 
     def take(self) -> list[float]:
         """Return the numbers in the order in which they came.
 
         Raises:
-            MLOError: What the first flag that is false raises.
+            MLOError: What the first flag that is false, or the first number that is judged to be wrong, raises.
         """
         flags = [flag for flag, _ in self._flags]
         if not flags and not self._numbers:
             return []
         found: list[float] = stacked([*flags, *self._numbers]).tolist()
-        for (_, blame), well in zip(self._flags, found, strict=False):
-            if not well:
-                blame()
+        for (_, judge), value in zip(self._flags, found, strict=False):
+            judge(value)
         return found[len(flags) :]
 
     @contextmanager

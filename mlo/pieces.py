@@ -29,19 +29,29 @@ class Sum:
 
     Attributes:
         terms: The losses, functions of (view, batch) as `Problem.loss` is.
+        names: A name of each, for messages; none for the numbers alone.
 
     Raises:
-        GraphError: If there is no term, or one is no function.
+        GraphError: If there is no term, one is no function, or there is not one name for each.
     """
 
     terms: Sequence[Loss]
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check the terms."""
-        terms = tuple(self.terms)
+        terms = tuple(self.terms) if isinstance(self.terms, Sequence) else ()
         if not terms or not all(callable(term) for term in terms):
             raise GraphError(f"Sum: needs one function of (view, batch) or more, got {self.terms!r}")
         object.__setattr__(self, "terms", terms)
+        names = tuple(self.names)
+        if names and (isinstance(self.names, str) or len(names) != len(terms)):
+            raise GraphError(f"Sum: names has {len(names)} for {len(terms)} terms: give one for each, or none")
+        object.__setattr__(self, "names", names)
+
+    def label(self, index: int) -> str:
+        """Return what to call the term of a number from 0: its number from 1, and its name."""
+        return f"term {index + 1} ({self.names[index]!r})" if self.names else f"term {index + 1}"
 
     def __call__(self, view: View, batch: Any) -> Tensor:
         """Return the sum."""
@@ -71,11 +81,13 @@ class Piece:
         loss: The function.
         batch: Its batch.
         factor: What multiplies it.
+        term: The number of the term that it is of, from 0.
     """
 
     loss: Loss
     batch: Any
     factor: float = 1.0
+    term: int = 0
 
 
 def terms(loss: Loss, batch: Any) -> list[tuple[Loss, Any]]:
@@ -98,9 +110,9 @@ def pieces(loss: Loss, batch: Any, *, chunks: int, factors: Sequence[float]) -> 
     for index, (term, part) in enumerate(terms(loss, batch)):
         factor = factors[index] if factors else 1.0
         if chunks == 1:
-            found.append(Piece(term, part, factor))
+            found.append(Piece(term, part, factor, index))
             continue
-        cut = [Piece(term, chunk, factor * share) for chunk, share in chunked(part, chunks)]
+        cut = [Piece(term, chunk, factor * share, index) for chunk, share in chunked(part, chunks)]
         # Ranks with batches of other lengths make as many calls, for a layer may wait for the others in each.
         found += cut + [replace(cut[-1], factor=0.0)] * (chunks - len(cut) if factors else 0)
     return found

@@ -27,6 +27,7 @@ class Report:
         products: Second-order products that it took by double backward.
         parts: With `clip`, the norms of the direct and of the response part of the hypergradient, before they are
             clipped; None without, and in a frozen step. `norms` has that of what is left.
+        skipped: What attempts at this step said that were given up before it, by `mlo.Skip`.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Report:
     gradients: int
     products: int
     parts: tuple[float, float] | None = None
+    skipped: tuple[str, ...] = ()
 
 
 def last_seen(traces: Mapping[str, Trace]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -71,6 +71,10 @@ class Supply:
             feed.settle(positions[name])
         self._feeds |= feeds
 
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Return where the last batch of each problem that has batches is: its pass and its number there, from 1."""
+        return {p.name: self._feeds[p.name].place for p in self._graph.problems if p.batches is not None}
+
     def draw(self, *, but: str | None = None) -> Drawn:
         """Return the next batches; None for problem `but`.
 
@@ -89,6 +93,23 @@ class Supply:
                 self._feeds[name].fail()
             drawn = Drawn(drawn.batches | again.batches, drawn.factors | again.factors)
         return Drawn({name: drawn.batches.get(name) for name in self._feeds}, drawn.factors)
+
+
+def told_places(
+    graph: ProblemGraph, places: Mapping[str, tuple[int, int]], culprit: str | None, *, but: str | None
+) -> str:
+    """Return where the batches are that a culprit saw, its own first; those of all problems if it is not known.
+
+    Args:
+        graph: The problems.
+        places: As `Supply.places` returns them.
+        culprit: The problem whose numbers were wrong.
+        but: A problem that took no part.
+    """
+    seen = graph.names if culprit is None else (culprit, *graph.responders(culprit))
+    found = [name for name in seen if name in places and name != but and places[name][1]]
+    parts = [f"batch {places[name][1]} of pass {places[name][0]} of problem {name!r}" for name in found]
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def share(

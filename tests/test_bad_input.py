@@ -184,7 +184,7 @@ def test_divergence_in_the_engine_names_the_step_and_keeps_the_last_good_state()
     before = {name: value.clone() for name, value in engine.values.items()}
     with pytest.raises(mlo.DivergenceError, match="'w' is nan at step 0 of its solve") as caught:
         next(reports)
-    assert caught.value.__notes__ == ["in outer step 3 of the engine"]
+    assert caught.value.__notes__ == ["in outer step 3 of the engine; batch 3 of pass 1 of problem 'w'"]
     assert engine.step_count == 2
     assert all(torch.equal(value, before[name]) for name, value in engine.values.items())
 

@@ -66,7 +66,7 @@ def test_a_loss_that_changes_a_read_in_place_is_caught():
     [
         (lambda v, b: math.nan * v.w**2 * v.x, lambda v, b: v.w, 0.1, "loss of problem 'w' is nan at step 0"),
         (lambda v, b: (v.w - v.x) ** 4, lambda v, b: v.w, 1e3, "'w'"),
-        (lambda v, b: (v.w - v.x) ** 2, lambda v, b: math.nan * (v.w + v.x), 0.1, "a loss that reads .w. is not"),
+        (lambda v, b: (v.w - v.x) ** 2, lambda v, b: math.nan * (v.w + v.x), 0.1, "the loss of problem 'x' is nan"),
     ],
 )
 def test_an_implicit_response_to_something_not_finite_blames_it(lower, upper, rate, message):

@@ -11,8 +11,9 @@ from applications.nas import launch
 from applications.nas.commands import demo, draw, evaluate, report, retrain, search, spaces, sweep, zoo
 from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.refusal import as_line, is_refusal
 from applications.nas.stopping import Stopped, Terminated
-from mlo import ConfigError, MLOError
+from mlo import ConfigError
 
 USAGE = """\
 mlo-nas: architecture search by multi-level optimization
@@ -74,15 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins()
         COMMANDS[words[0]](words[1:], console)
     except Stopped as stop:
-        sys.stderr.write(f"{launch.prefix()}{stop}\n")
+        if launch.prefix() in ("", "rank 0: "):  # all ranks stop alike
+            sys.stderr.write(f"{stop}\n")
         return stop.code
-    except (MLOError, OSError) as error:
-        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        sys.stderr.write(f"{launch.prefix()}error: {error}{notes}\n")
-        return 2
-    except SystemExit as stop:  # tyro has printed its message, or the help
+    except SystemExit as stop:  # help was printed
         return int(stop.code or 0)
     except KeyboardInterrupt as stop:
         sys.stderr.write("interrupted; what was measured until now is in the run folder\n")
         return 143 if isinstance(stop, Terminated) else 130
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        sys.stderr.write(f"{launch.prefix()}error: {as_line(error)}\n")
+        return 2
     return 0

@@ -19,11 +19,13 @@ from applications.nas.report.spread import MARGIN, counting_error
 from applications.nas.retrain import Training, retrain_seeds
 from applications.nas.retrain.build import check_fit
 from applications.nas.run_folder import new_folder, write_config, write_json, write_text
-from applications.nas.search import SearchOutcome, search
+from applications.nas.search import SearchOutcome, begin, chosen_tasks, complete, search
+from applications.nas.search.stage import prepare
 from applications.nas.settings import Interleaving, RetrainSettings, SearchSettings, SingleTask
 from applications.nas.space.genotype import Genotype, random_genotype
 from applications.nas.summary import Contender, as_json, as_markdown, as_table
 from applications.nas.tasks import load_tasks
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 INTERLEAVING, SINGLE, RANDOM = "interleaving", "single-task", "random"
@@ -44,6 +46,7 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         """Check what the comparison needs."""
+        check_types("demo", self)
         if self.workers < 1:
             raise ConfigError(f"demo: workers must be at least 1, got {self.workers}")
         if not isinstance(self.search.formulation, Interleaving):
@@ -67,9 +70,12 @@ def demo(settings: DemoSettings, console: Console) -> Path:
     drawn = random_genotype(space, torch.Generator().manual_seed(settings.search.seed))
     for task in load_tasks(settings.search.data, settings.search.seed):
         check_fit(drawn, task, settings.retrain)
+    plans = _plans(settings)
+    for plan in plans.values():  # what a search would refuse is refused before there is a folder
+        whole = complete(plan)
+        prepare(begin(whole, chosen_tasks(whole)), 0, whole.supernet.space)
     with new_folder(settings.out, Path("runs"), "demo") as folder:
         console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-        plans = _plans(settings)
         outcomes = _search(plans, folder, console, settings.workers)
         write_config(folder, settings)
         genotypes = {name: outcome.genotype for name, outcome in outcomes.items()}

@@ -73,7 +73,8 @@ class ValidationLoss:
             call: Returns the output of a network on a batch at mixing weights.
         """
         return mlo.Sum(
-            [self._term(one, share, relax, call) for one, share in zip(self.learners, self.shares, strict=True)]
+            [self._term(one, share, relax, call) for one, share in zip(self.learners, self.shares, strict=True)],
+            names=[one.name for one in self.learners],
         )
 
     def _term(self, learner: Learner, share: float, relax: Relax, call: Call) -> Callable[[mlo.View, Any], Tensor]:

@@ -44,7 +44,8 @@ class AdjointSolve:
             self.node.multiplied()  # the one that follows, with the adjoint
         if failed(solution):
             check_finite(self.node.name, self.trace)
-            raise DivergenceError(_explain(self.node.name, cotangent, solution))
+            what, cure, problem = _explain(self.node.name, cotangent, solution)
+            raise DivergenceError(what, cure, problem=problem)
         check_converged(self.node, solution, strict=self.strict)
         return solution
 
@@ -70,9 +71,9 @@ def check_converged(node: Node, solution: LinearSolution, *, strict: bool) -> No
         node.note(solution)
 
 
-def spoilt_cotangent(name: str) -> str:
-    """Return what to tell of a cotangent on the answer of problem `name` that is not finite."""
-    return f"a loss that reads {name!r} is not finite, or its gradient there is not: check that loss and its batch"
+def spoilt_cotangent(name: str) -> tuple[str, str]:
+    """Return what to tell of a cotangent on the answer of problem `name` that is not finite, and the cure."""
+    return f"a loss that reads {name!r} is not finite, or its gradient there is not", "check that loss and its batch"
 
 
 def unconverged(name: str, solution: LinearSolution) -> str:
@@ -90,8 +91,9 @@ def _figures(solution: LinearSolution) -> str:
     return f"{done}, smallest curvature {solution.curvature:.1e}" if known else done
 
 
-def _explain(name: str, cotangent: Tensor, solution: LinearSolution) -> str:
+def _explain(name: str, cotangent: Tensor, solution: LinearSolution) -> tuple[str, str, str | None]:
+    """Return what is wrong, the cure, and the problem that is to blame, if it is known."""
     if not_finite({"cotangent": cotangent}) is not None:
-        return spoilt_cotangent(name)
+        return *spoilt_cotangent(name), None
     cure = "check that its loss has a strict minimum there, add curvature (a ridge term), or try another solver"
-    return f"problem {name!r}: the adjoint solve of its response failed ({_figures(solution)}): {cure}"
+    return f"problem {name!r}: the adjoint solve of its response failed ({_figures(solution)})", cure, name

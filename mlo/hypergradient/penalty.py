@@ -13,7 +13,7 @@ from mlo.errors import DivergenceError, GraphError
 from mlo.hypergradient.adjoint import check_converged, spoilt_cotangent
 from mlo.hypergradient.base import AbstractResponse, Node, Point, Pullback, Trace
 from mlo.hypergradient.rest import check_rest
-from mlo.hypergradient.run import advance, own_gradient, run
+from mlo.hypergradient.run import advance, check_finite, own_gradient, run
 from mlo.hypergradient.second_order import gaps
 from mlo.linear.base import LinearSolution
 from mlo.rng import RandomState, replayed
@@ -97,7 +97,8 @@ class Penalty(AbstractResponse):
     ) -> Pullback:
         """Push the answer, and take the difference of two gradients with respect to the inputs."""
         if not_finite(cotangent) is not None:
-            raise DivergenceError(spoilt_cotangent(node.name))
+            check_finite(node.name, trace)
+            raise DivergenceError(*spoilt_cotangent(node.name))
         if float(norm(cotangent)) == 0.0:
             return Pullback({name: zeros_like(trace.record.others[name]) for name in wanted})
         adjoint = node.adjoint if self.warm_start else None

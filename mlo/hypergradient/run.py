@@ -13,7 +13,7 @@ from mlo.errors import DivergenceError, LossError, MLOError
 from mlo.hypergradient.base import Evaluation, Node, Point, Trace
 from mlo.look import Look, stacked
 from mlo.update import detach_state
-from mlo.vector import Params, Values, constants, detach, finite, norm, not_finite, zeros_like
+from mlo.vector import Params, Values, constants, detach, norm, not_finite, zeros_like
 
 
 def run(node: Node, most: int | None = None) -> Trace:
@@ -44,10 +44,13 @@ def run(node: Node, most: int | None = None) -> Trace:
 
 def watch(name: str, trace: Trace, look: Look) -> None:
     """Let `look` raise `DivergenceError` if the solve of problem `name` met or ended in something not finite."""
-    well = finite(trace.answer)
+
+    def blame() -> None:
+        check_finite(name, trace)
+
     if trace.losses:
-        well = well & torch.isfinite(stacked(trace.losses)).all().to(well.device)
-    look.flag(well, lambda: check_finite(name, trace))
+        look.finite(trace.losses[0] if len(trace.losses) == 1 else stacked(trace.losses).sum(), blame)
+    look.finite(norm(detach(trace.answer)), blame)
 
 
 def check_finite(name: str, trace: Trace) -> None:
@@ -55,11 +58,19 @@ def check_finite(name: str, trace: Trace) -> None:
     for step, loss in enumerate(trace.losses):
         if not math.isfinite(float(loss)):
             cure = "lower its step size, or check its batch"
-            raise DivergenceError(f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve: {cure}")
+            if step > 0:
+                cure += f", or its gradient at step {step - 1}: a square root or a norm at zero has none"
+            what = f"the loss of problem {name!r} is {float(loss)} at step {step} of its solve"
+            raise DivergenceError(what, cure, problem=name)
     culprit = not_finite(trace.answer)
-    if culprit is not None:
-        after = f"after {trace.steps} steps: lower its step size"
-        raise DivergenceError(f"problem {name!r}: {culprit!r} is not finite {after}")
+    if culprit is None:
+        return
+    if trace.gradient_norm is not None and not math.isfinite(float(trace.gradient_norm)):
+        what = f"problem {name!r}: {culprit!r} is not finite after {trace.steps} steps, and the gradient was not before"
+        cure = "a square root or a norm in its loss at zero gives this; else lower its step size"
+        raise DivergenceError(what, cure, problem=name)
+    what = f"problem {name!r}: {culprit!r} is not finite after {trace.steps} steps, though loss and gradient were"
+    raise DivergenceError(what, "lower its step size", problem=name)
 
 
 def advance(node: Node, point: Point, gradient: Params, others: Values, buffers: Params) -> Point:

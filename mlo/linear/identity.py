@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlo.checks import check_positive, check_tol
+from mlo.checks import check_positive, check_tol, checked_flag
 from mlo.linear.base import LinearSolution, Matvec
 from mlo.linear.template import AbstractUnitSolver
 
@@ -37,6 +37,7 @@ class Identity(AbstractUnitSolver):
     def __post_init__(self) -> None:
         """Check the settings."""
         check_positive("Identity", "step_size", self.step_size)
+        checked_flag("Identity", "measure", self.measure)
         check_tol("Identity", self.tol)
 
     def _solve(self, matvec: Matvec, b: Tensor, tol: float) -> LinearSolution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
@@ -75,6 +76,15 @@ class AbstractRanks(ABC):
     def same(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Return the values of the first rank of all."""
 
+    @abstractmethod
+    def tell(self, thing: Any) -> list[Any]:
+        """Return what each rank of all gave, in their order."""
+
+    @property
+    def intact(self) -> bool:
+        """Whether the ranks can go on together: none of them has failed alone."""
+        return True
+
     @contextmanager
     def guarded(self, doing: Callable[[], Sequence[str]]) -> Iterator[None]:
         """Tell the other ranks of an error in the body, and let one of theirs end it.
@@ -128,6 +138,10 @@ class Alone(AbstractRanks):
     def same(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Return the values."""
         return list(values)
+
+    def tell(self, thing: Any) -> list[Any]:
+        """Return the one thing."""
+        return [thing]
 
     def __repr__(self) -> str:
         """Return a call that makes it."""

@@ -7,7 +7,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import torch
 import torch.distributed as dist
@@ -143,6 +143,15 @@ class Parallel(AbstractRanks):
             wait()
         return found
 
+    def tell(self, thing: Any) -> list[Any]:
+        """Return what each rank of all gave."""
+        return [self._all.lend(thing, rank) for rank in range(self._all.size)]
+
+    @property
+    def intact(self) -> bool:
+        """Whether no rank of this process group has failed alone."""
+        return dist.group.WORLD is not Parallel._broken
+
     @contextmanager
     def guarded(self, doing: Callable[[], Sequence[str]]) -> Iterator[None]:
         """Tell the other ranks of an error in the body."""
@@ -163,7 +172,7 @@ class Parallel(AbstractRanks):
 
     def _refuse_after_failure(self) -> None:
         """Raise if ranks of this very group have stopped at different places: what one sends is not what one awaits."""
-        if dist.group.WORLD is Parallel._broken:
+        if not self.intact:
             cure = "end the program, or torch.distributed's process group, and begin again from a checkpoint"
             raise RankError(f"Parallel: a rank failed before, and the others stopped somewhere else: {cure}")
 

@@ -44,19 +44,21 @@ searches = st.builds(
     data=st.builds(
         FolderData,
         roots=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).map(Path)).map(tuple),
-        side=st.none() | st.integers(),
-        subset=st.none() | st.integers(),
+        side=st.none() | st.integers(1, 8192),
+        subset=st.none() | st.integers(1, 2**53),
     )
     | st.builds(
         CifarData, classes=st.lists(st.sampled_from([10, 100]), unique=True).map(tuple), download=st.booleans()
     ),
     formulation=st.builds(SingleTask, task=st.text())
-    | st.builds(Interleaving, rounds=st.integers(), weight=positive, form=st.sampled_from(["implicit", "explicit"])),
+    | st.builds(
+        Interleaving, rounds=st.integers(1, 1000), weight=positive, form=st.sampled_from(["implicit", "explicit"])
+    ),
     gradient=st.builds(GradientSettings, st.sampled_from(["exact", "difference", "first"]), positive),
     weights=st.builds(WeightSettings, lr=positive, min_lr=st.just(0.0), momentum=share, decay=positive, clip=positive),
     architecture=st.builds(ArchitectureSettings, lr=positive, betas=st.tuples(share, share), decay=positive),
-    epochs=st.integers(min_value=1),
-    batch=st.integers(min_value=2),
+    epochs=st.integers(1, 10**6),
+    batch=st.integers(2, 2**53),
     seed=st.integers(0, 2**32 - 1),
 )
 
@@ -178,7 +180,7 @@ def test_settings_out_of_range(place: str, value: Any, message: str) -> None:
 
 
 def test_a_settings_object_is_checked_where_it_is_made() -> None:
-    with pytest.raises(ConfigError, match="lr must be positive, got lr=nan"):
+    with pytest.raises(ConfigError, match="lr must be finite, got lr=nan"):
         replace(WeightSettings(), lr=float("nan"))
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         DemoSettings(workers=0)

@@ -61,8 +61,6 @@ def test_gpus_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (SubmititLocal(gpus=(-1,)), 1, r"launcher\.gpus"),
         (Slurm(), 2, r"--workers counts processes of this machine: give --launcher\.array"),
         (Slurm(hours=0.01), 1, r"launcher\.hours must be at least 0\.05, got 0\.01"),
-        (Slurm(hours=float("nan")), 1, r"launcher\.hours must be"),
-        (Slurm(memory=float("inf")), 1, r"launcher\.memory must be"),
         (Slurm(gpus=-1), 1, r"launcher\.gpus must be"),
         (Slurm(cpus=0), 1, r"launcher\.cpus must be"),
         (Slurm(array=0), 1, r"launcher\.array must be"),
@@ -80,6 +78,13 @@ def test_requests_that_are_refused(
     if "sbatch" not in told:
         with pytest.raises(ConfigError, match=told):
             request_.words(workers)
+
+
+def test_numbers_that_are_none_are_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="launcher: hours must be finite, got hours=nan"):
+        Slurm(hours=float("nan"))
+    with pytest.raises(ConfigError, match="launcher: memory must be finite, got memory=inf"):
+        Slurm(memory=float("inf"))
 
 
 @pytest.mark.parametrize("name", ["submitit-local", "slurm"])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from applications.nas.commands.choices import choices_first
+from applications.nas.commands.tyro_call import read_words
 from mlo import ConfigError
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def parse(default: T, words: list[str], prog: str) -> T:
     """Let the words of a command line override settings."""
     words = choices_first(default, words)
     kind: Any = type(default)
-    parsed: T = tyro.cli(kind, default=default, args=words, prog=prog, config=ANY_ORDER)
+    parsed: T = read_words(kind, words, prog, default=default, config=ANY_ORDER)
     return parsed
 
 

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from applications.nas.commands.common import picture_stem
+from applications.nas.commands.tyro_call import read_words
 from applications.nas.draw import draw_genotype
 from applications.nas.run_folder import CONFIG, GENOTYPE, GENOTYPES, read_genotype
 from applications.nas.search.pages import draw_search
@@ -28,7 +29,7 @@ class DrawCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas draw` with the words behind it."""
-    command = tyro.cli(DrawCommand, args=words, prog="mlo-nas draw")
+    command = read_words(DrawCommand, words, "mlo-nas draw")
     stem = picture_stem(command.out)
     folder = Path(command.cell)
     searched = (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (GENOTYPE, GENOTYPES))

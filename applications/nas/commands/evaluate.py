@@ -14,7 +14,7 @@ from applications.nas.progress import progress
 from applications.nas.retrain.folder import evaluate_again, read_retrain_folder
 from applications.nas.retrain.table import as_table
 from applications.nas.settings import Data, Device, DigitsData
-from mlo import ConfigError
+from mlo import ConfigError, deterministic
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class EvaluateCommand:
     """Left out: the data of the retraining, where they were then."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    deterministic: bool = False
+    """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -42,8 +44,12 @@ def _evaluate(words: list[str], console: Console, ranks: launch.Ranks) -> None:
         raise ConfigError("evaluate: name the folder of a retraining first: mlo-nas evaluate FOLDER [options]")
     trained = read_retrain_folder(Path(words[0]))
     rest = words[1:]
-    command = parse(EvaluateCommand(trained.path, trained.source.data), rest, "mlo-nas evaluate FOLDER")
-    with progress(console) as begin:
+    command = parse(
+        EvaluateCommand(trained.path, trained.source.data, deterministic=trained.settings.deterministic),
+        rest,
+        "mlo-nas evaluate FOLDER",
+    )
+    with deterministic(on=command.deterministic), progress(console) as begin:
         found = evaluate_again(trained, command.data, command.device, begin, ranks)
     console.print(f"{trained.name}:", highlight=False)
     console.print(as_table(found))

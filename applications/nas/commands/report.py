@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from applications.nas.commands.tyro_call import read_words
 from applications.nas.report.csv_file import as_csv
 from applications.nas.report.quoted import PUBLISHED, read_quoted
 from applications.nas.report.read import Found, find_runs
@@ -33,7 +34,7 @@ class ReportCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas report` with the words behind it."""
-    command = tyro.cli(ReportCommand, args=words, prog="mlo-nas report")
+    command = read_words(ReportCommand, words, "mlo-nas report")
     if not command.runs:
         raise ConfigError("report: no run is named: give the folders of searches, retrainings, sweeps or demos")
     if command.out.exists() and not command.out.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +22,7 @@ from applications.nas.retrain.folder import read_begun
 from applications.nas.retrain.place import place
 from applications.nas.retrain.run import retrain_run
 from applications.nas.retrain.table import as_table
+from applications.nas.retrain.training import PartlyTrained
 from applications.nas.run_folder import read_genotype, read_search_settings
 from applications.nas.settings import Data, DigitsData, RetrainSettings, SearchSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype, random_genotype
@@ -67,7 +70,8 @@ def _begin(words: list[str], console: Console, ranks: launch.Ranks) -> None:
     searched = replace(searched, data=command.data, seed=command.split_seed or searched.seed)
     cell, settings, label = _architecture(command, searched, default)
     search = command.run if command.cell is None and cell is not None else None
-    with place(command.out, command.run or Path("runs"), ranks) as (folder, resumed), progress(console) as begin:
+    where = place(command.out, command.run or Path("runs"), ranks)
+    with where as (folder, resumed), _shown(console, label, folder), progress(console) as begin:
         trainings = retrain_run(
             cell, label, searched, settings, folder, begin, search=search, ranks=ranks, resumed=resumed
         )
@@ -81,7 +85,7 @@ def _resume(words: list[str], console: Console, ranks: launch.Ranks) -> None:
         raise ConfigError("retrain: --resume takes a folder and nothing else, for that holds all settings")
     folder = Path(given[0])
     one = read_begun(folder)
-    with progress(console) as begin:
+    with _shown(console, one.name, folder), progress(console) as begin:
         trainings = retrain_run(
             one.genotype,
             one.name,
@@ -94,6 +98,16 @@ def _resume(words: list[str], console: Console, ranks: launch.Ranks) -> None:
             resumed=True,
         )
     _show(console, one.name, trainings, folder)
+
+
+@contextmanager
+def _shown(console: Console, label: str, folder: Path) -> Iterator[None]:
+    """Show the trainings that have finished although others diverged."""
+    try:
+        yield
+    except PartlyTrained as partly:
+        _show(console, label, partly.trainings, folder)
+        raise
 
 
 def _show(console: Console, label: str, trainings: tuple[Training, ...], folder: Path) -> None:

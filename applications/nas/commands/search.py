@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from applications.nas import launch
 from applications.nas.commands.common import choose_preset, parse, resumed_folder
 from applications.nas.dry_run import describe, make_plan, time_step
 from applications.nas.presets import SEARCH
-from applications.nas.progress import progress, silent
+from applications.nas.progress import Tick, progress, silent
 from applications.nas.run_folder import read_search_settings
 from applications.nas.run_folder.place import is_finished, place
 from applications.nas.search import SearchOutcome, can_resume, resume, search
@@ -68,10 +69,9 @@ def _describe(command: SearchCommand, console: Console, ranks: launch.Ranks) -> 
 
 
 def _search(settings: SearchSettings, folder: Path, console: Console, ranks: launch.Ranks) -> None:
-    if ranks.first:
-        console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     with progress(console) as begin, stoppable() as stopper:
-        outcome = search(settings, folder, begin("search") if ranks.first else silent, ranks, stopper)
+        tick = _announced(begin, folder, console) if ranks.first else silent
+        outcome = search(settings, folder, tick, ranks, stopper)
     _show(outcome, folder, console)
 
 
@@ -85,3 +85,16 @@ def _show(outcome: SearchOutcome, folder: Path, console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
+
+
+def _announced(begin: Callable[[str], Tick], folder: Path, console: Console) -> Tick:
+    """Return the progress of a search, which names its folder when it begins: then the request has proved sound."""
+    shown: list[Tick] = []
+
+    def tick(done: int, total: int, text: str) -> None:
+        if not shown:
+            console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+            shown.append(begin("search"))
+        shown[0](done, total, text)
+
+    return tick

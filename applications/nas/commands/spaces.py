@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from applications.nas.commands.tyro_call import read_words
 from applications.nas.console_table import console_table
 from applications.nas.presets import SEARCH
 from applications.nas.retrain.build import measure
@@ -26,7 +26,7 @@ class SpacesCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas spaces` with the words behind it."""
-    tyro.cli(SpacesCommand, args=words, prog="mlo-nas spaces")
+    read_words(SpacesCommand, words, "mlo-nas spaces")
     console.print(_operations())
     console.print(
         f"At C = {_CHANNELS}, for a map of {_SIDE}x{_SIDE}. In a search the normalizations have no parameters. "

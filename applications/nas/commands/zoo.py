@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from applications.nas.commands.common import picture_stem
+from applications.nas.commands.tyro_call import read_words
 from applications.nas.console_table import console_table
 from applications.nas.draw import draw_genotype
 from applications.nas.space.published import PUBLISHED
@@ -28,7 +29,7 @@ class ZooCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas zoo` with the words behind it."""
-    command = tyro.cli(ZooCommand, args=words, prog="mlo-nas zoo")
+    command = read_words(ZooCommand, words, "mlo-nas zoo")
     if command.cell and command.cell not in ZOO:
         raise ConfigError(f"zoo: no published cell is called {command.cell!r}; there are {', '.join(ZOO)}")
     if command.out is not None and not command.cell:

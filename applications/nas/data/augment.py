@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 
@@ -30,6 +31,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
+        check_types("augment", self)
         if self.padding < 0:
             raise ConfigError(f"padding is {self.padding}: it counts pixels, so give 0 (no crop) or more")
         if not 0.0 <= self.flip <= 1.0:
@@ -58,6 +60,7 @@ class FileAugment:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
+        check_types("augment", self)
         if not 0.0 < self.smallest <= 1.0:
             raise ConfigError(f"smallest is {self.smallest}: it is a share of an area, so give a number up to 1")
         if not 0.0 <= self.flip <= 1.0:

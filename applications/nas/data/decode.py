@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,12 +48,15 @@ def open_rgb(path: Path) -> Image.Image:
     """Read one image as RGB.
 
     Raises:
-        DataError: It cannot be decoded.
+        DataError: It cannot be decoded, or is so large (above 89 million pixels) that Pillow takes it for an attack.
     """
+    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                return file.convert("RGB")
+    except (OSError, SyntaxError, ValueError, *too_large) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}): replace or remove it") from error
 
 

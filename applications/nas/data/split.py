@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> T
     Raises:
         DataError: There are too few images of some class, or fewer places than classes.
     """
+    if len(labels) == 0:
+        raise DataError(f"a subset of {count} images of a part that has none: give more images, or split another way")
     strata = _strata(labels)
     if count < len(strata):
         raise DataError(f"a subset of {count} images for {len(strata)} classes: take at least one of each class")
@@ -103,6 +105,8 @@ def cut(train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int 
     Raises:
         DataError: A class would have no image in some part, or the subset is too large.
     """
+    if kind not in get_args(SplitKind):
+        raise ConfigError(f"split: {kind!r} is none; choose one of {', '.join(get_args(SplitKind))}")
     generator = torch.Generator().manual_seed(seed)
     if kind == "ablation":
         first, second, last = stratified_split(train, (0.45, 0.45, 0.1), generator)

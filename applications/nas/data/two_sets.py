@@ -9,6 +9,7 @@ from applications.nas.data.memory import Images
 from applications.nas.data.split import SplitKind, check_covered, cut
 from applications.nas.data.statistics import channel_statistics
 from applications.nas.data.task import Task
+from mlo import DataError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -41,6 +42,12 @@ def memory_task(
     Raises:
         DataError: A class would have no image in some part, or the subset is too large.
     """
+    if train.labels.dtype != torch.int64 or test.labels.dtype != torch.int64:
+        raise DataError(f"{name}: labels are {train.labels.dtype} and {test.labels.dtype}: give int64, for classes")
+    for part, images in (("train", train), ("test", test)):
+        largest = int(images.labels.max())
+        if largest >= len(classes):  # before it is counted to
+            raise DataError(f"{name}, {part}: label {largest} is none of {len(classes)} classes: number them from 0")
     chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset)
     check_covered(chosen, train.labels, classes, name)
     sources = [train if source == "train" else test for source in chosen.sources]

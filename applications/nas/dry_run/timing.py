@@ -29,6 +29,11 @@ def time_step(plan: Plan, number: int) -> float:
     Raises:
         MLOError: If the device is not there, or a step fails.
     """
+    with mlo.deterministic(on=plan.settings.deterministic):
+        return _seconds(plan, number)
+
+
+def _seconds(plan: Plan, number: int) -> float:
     settings = replace(plan.settings, watch=WatchSettings(gap=False))
     course = begin(settings, plan.tasks)
     prepared = prepare(course, number, plan.stages[number].space)

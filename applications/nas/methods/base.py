@@ -19,6 +19,7 @@ from applications.nas.methods.derivation import one_hot, strongest_cells
 from applications.nas.space.cell import CELL_TYPES, CellSpace
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.mixed import AbstractMixedOperation, MixedOperation
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 Rule = Literal["exact", "difference", "first"]
@@ -82,6 +83,10 @@ class AbstractMethod(ABC):
 
     title: ClassVar[str]
     published: ClassVar[Rule] = "first"
+
+    def __post_init__(self) -> None:
+        """Check the types of the settings; a method with rules of its own calls this first."""
+        check_types("method", self)
 
     def titled(self, rule: Rule) -> str:
         """Return the name in tables of a search that takes the architecture's gradient so; by default the title."""

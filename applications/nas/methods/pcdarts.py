@@ -42,6 +42,7 @@ class PCDarts(AbstractMethod):
 
     def __post_init__(self) -> None:
         """Check the range."""
+        super().__post_init__()
         if self.portion < 1:
             raise ConfigError(f"method: portion must be at least 1, got {self.portion}")
 

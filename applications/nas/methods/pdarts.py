@@ -30,6 +30,8 @@ from applications.nas.space.mixed import AbstractMixedOperation, MixedOperation
 from applications.nas.space.operations import Identity
 from mlo import ConfigError
 
+_MOST_CELLS = 1_000
+
 
 @dataclass(frozen=True)
 class PDarts(AbstractMethod):
@@ -50,6 +52,7 @@ class PDarts(AbstractMethod):
 
     def __post_init__(self) -> None:
         """Check that there is one number for each stage, and its range."""
+        super().__post_init__()
         counts = (len(self.deeper), len(self.kept), len(self.dropout))
         if not self.deeper or len(set(counts)) != 1:
             given = f"{counts[0]}, {counts[1]} and {counts[2]}"
@@ -59,6 +62,8 @@ class PDarts(AbstractMethod):
         shares = (1.0, *self.kept)
         if self.kept[0] != 1.0 or any(not 0 < after <= before for before, after in pairwise(shares)):
             raise ConfigError(f"method: kept must begin with 1 and fall, got {self.kept}")
+        if max(self.deeper) > _MOST_CELLS:
+            raise ConfigError(f"method: deeper must be at most {_MOST_CELLS}, got {self.deeper}")
         if min(self.deeper) < 0 or self.skips < 0:
             raise ConfigError(f"method: deeper and skips must not be negative, got {self.deeper} and {self.skips}")
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from applications.nas.networks.room import check_room
 from applications.nas.objective import AbstractObjective, as_objective
 from applications.nas.space.cell import BuildMixed, CellSpace, SearchCell
 from applications.nas.space.mixed import MixedOperation
 from applications.nas.space.skeleton import check_channels, plan_cells
 from applications.nas.space.stem import AbstractStem, LargeStem, SmallStem
+
+_MANY = 2**28  # weights: a gigabyte
 
 
 class Encoder(nn.Module):
@@ -57,6 +61,12 @@ class Encoder(nn.Module):
         return features
 
 
+def _may_be_large(space: CellSpace, channels: int, layers: int) -> bool:
+    """Tell whether the weights might take much memory: more than all operations would if each were the largest one."""
+    width = 4 * channels  # of the cells behind two reductions
+    return layers * space.edges * space.operations * (14 * width**2 + 98 * width) > _MANY
+
+
 class Supernet(nn.Module):
     """A network whose cells mix all operations by weights that come with each call.
 
@@ -78,7 +88,7 @@ class Supernet(nn.Module):
         large: Whether the images are large, so that the stem reduces them eightfold.
 
     Raises:
-        ConfigError: A number is not positive, or a reduction is out of range.
+        ConfigError: A number is not positive, a reduction is out of range, or the machine has too little memory.
 
     Source: "DARTS: Differentiable Architecture Search", Liu, Simonyan, Yang, 2019.
     """
@@ -99,6 +109,21 @@ class Supernet(nn.Module):
         """Build the encoder and the head."""
         super().__init__()
         check_channels(channels)
+        if _may_be_large(space, channels, layers) and torch.get_default_device().type != "meta":
+            with torch.device("meta"):
+                check_room(
+                    Supernet(
+                        space,
+                        channels,
+                        layers,
+                        objective,
+                        mixed=mixed,
+                        stem_multiplier=stem_multiplier,
+                        reductions=reductions,
+                        in_channels=in_channels,
+                        large=large,
+                    )
+                )
         asked = as_objective(objective)
         self.space = space
         stem = (LargeStem if large else SmallStem)(in_channels, stem_multiplier * channels)

@@ -42,6 +42,7 @@ _ANY = {
     "watch.gap": OURS,
     "watch.eigenvalue": OURS,
     "device": OURS,
+    "deterministic": OURS + "; off",
 }
 _SEARCH_OF_DARTS = {
     "data.classes": DARTS,

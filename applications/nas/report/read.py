@@ -10,11 +10,9 @@ from typing import Any
 
 from applications.nas.files import read_json, read_object, read_text
 from applications.nas.report.records import CUT_OFF, Retrained, Searched, read_outcome, read_searched, read_tested
-from applications.nas.run_folder import CONFIG, DATA, GENOTYPE, RESULTS
+from applications.nas.run_folder import CONFIG, DATA, FAILURE, GENOTYPE, RESULTS
 from mlo import ConfigError, DataError
 
-FAILURE = "failure.txt"
-"""Why a point of a sweep failed: in its folder, the error on the first line."""
 _UNFINISHED = {
     "SearchSettings": "the search has not finished",
     "RetrainSettings": "the retraining has not finished",

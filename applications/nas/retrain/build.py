@@ -12,6 +12,7 @@ from applications.nas.data import Task
 from applications.nas.networks.hand_made import HandMadeNetwork, check_runs
 from applications.nas.networks.imagenet import ImageNetNetwork
 from applications.nas.networks.network import Network
+from applications.nas.networks.room import check_room
 from applications.nas.objective import AbstractObjective, Classification
 from applications.nas.settings import CifarForm, RetrainSettings, TorchvisionForm
 from applications.nas.space.genotype import Genotype
@@ -84,6 +85,7 @@ def check_fit(genotype: Genotype | None, task: Task, settings: RetrainSettings) 
     training_objective(task, settings)
     with torch.device("meta"), torch.no_grad():  # shapes alone, no numbers
         network = build_network(genotype, task, settings)
+        check_room(network)
         if isinstance(network, HandMadeNetwork):
             check_runs(network, task.train.shape)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from applications.nas.files import read_text, write_text
 from applications.nas.launch import Ranks
 from applications.nas.retrain.checkpoint import CHECKPOINT
 from applications.nas.retrain.training import Training
-from applications.nas.run_folder import RESULTS
+from applications.nas.run_folder import FAILURE, RESULTS
+from mlo import DivergenceError
 
 UNFINISHED = "unfinished.json"
+log = logging.getLogger("mlo.nas")
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,15 @@ class Ledger:
         folder: Folder of the retraining.
         begun: What is known at the start.
         ranks: All of them must make the same calls.
+
+    Attributes:
+        diverged: The errors of trainings that diverged in this run.
     """
 
     def __init__(self, folder: Path, begun: Unfinished, ranks: Ranks) -> None:
         """Write down what is known."""
         self.folder, self.ranks, self._known = folder, ranks, begun
+        self.diverged: list[DivergenceError] = []
         self._write()
 
     def find(self, task: str, seed: int) -> Training | None:
@@ -84,6 +91,12 @@ class Ledger:
         self._known = replace(self._known, trainings=(*self._known.trainings, training))
         self._write()
 
+    def fail(self, error: DivergenceError) -> None:
+        """Keep in mind that a training has diverged; the others go on."""
+        self.diverged.append(error)
+        if self.ranks.first:
+            log.warning("%s; the other trainings go on", error)
+
     def close(self) -> None:
         """Remove what only a retraining that has not finished needs."""
         if self.ranks.first:
@@ -91,6 +104,7 @@ class Ledger:
                 for aside in self.folder.glob(f".{name}.*"):  # of a process that was killed as it wrote
                     aside.unlink()
                 (self.folder / name).unlink(missing_ok=True)
+            (self.folder / FAILURE).unlink(missing_ok=True)  # of the time before it was resumed
 
     def _write(self) -> None:
         if self.ranks.first:

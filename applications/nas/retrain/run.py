@@ -19,7 +19,7 @@ from applications.nas.retrain.ledger import Ledger, Unfinished, is_finished, rea
 from applications.nas.retrain.pages import write_pages
 from applications.nas.retrain.parallel import check_ranks
 from applications.nas.retrain.train import retrain_task
-from applications.nas.retrain.training import Training
+from applications.nas.retrain.training import PartlyTrained, Training
 from applications.nas.run_folder import (
     CONFIG,
     DATA,
@@ -34,7 +34,7 @@ from applications.nas.run_folder import (
 from applications.nas.settings import RetrainData, RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import load_tasks, located
-from mlo import ConfigError, DataError
+from mlo import ConfigError, DataError, deterministic
 
 
 def retrain_run(
@@ -71,7 +71,7 @@ def retrain_run(
     Raises:
         ConfigError: If the network does not fit the images or the task, or what was begun is something else.
         DataError: If data are missing or broken.
-        DivergenceError: If a training diverges.
+        DivergenceError: If a training diverges; the others are finished and kept, and `PartlyTrained` holds them.
     """
     tasks = load_tasks(searched.data, searched.seed, cutout=settings.cutout, retraining=True)
     check_ranks(settings, ranks)
@@ -90,10 +90,13 @@ def retrain_run(
         write_text(folder / DATA, to_json(RetrainData(located(searched.data), searched.seed)))
         if architecture is not None:
             write_text(folder / GENOTYPE, architecture.to_json())
-        write_config(folder, settings)
+        with deterministic(on=settings.deterministic):  # what holds in the trainings is written down, too
+            write_config(folder, settings)
     found: tuple[Training, ...] = ()
     for task in tasks:
         found += retrain_task(architecture, task, settings, folder, begin(f"retrain on {task.name}"), ledger)
+    if ledger.diverged:
+        raise PartlyTrained(ledger.diverged, found, folder) if found else ledger.diverged[0]
     if ranks.first:
         write_json(folder / RESULTS, _results(architecture, began, found, ranks))
         write_pages(folder, began.cell, architecture, settings, found, ranks.world)

@@ -23,6 +23,7 @@ from applications.nas.seeded import seeded
 from applications.nas.settings import Data, RetrainSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.tasks import choose_device, choose_task, load_tasks
+from mlo import DivergenceError, deterministic
 
 
 def retrain(
@@ -63,15 +64,16 @@ def retrain(
     cost = measure_on(genotype, task, settings)
     device = choose_device(settings.device, ranks)
     csv, weights = (folder / f"{task.name}-{seed}.{end}" for end in ("csv", "pt"))
-    with seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
-        network = build_network(genotype, task, settings).to(device)
-        if ranks.rank > 0:  # the same initial values, but paths of its own to drop
-            reseed(device, seed, 0, ranks.rank)
-        with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
-            trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper)
-    if ranks.first:
-        save_weights(trained, weights)
-    found = score(trained, task, ranks)
+    with deterministic(on=settings.deterministic):
+        with seeded(seed, device):  # initial values and drop path; the batches have a generator of their own
+            network = build_network(genotype, task, settings).to(device)
+            if ranks.rank > 0:  # the same initial values, but paths of its own to drop
+                reseed(device, seed, 0, ranks.rank)
+            with MetricsFile(csv) if ranks.first else nullcontext() as metrics:
+                trained = fit(network, task, settings, seed, metrics, tick, ranks=ranks, keeper=keeper)
+        if ranks.first:
+            save_weights(trained, weights)
+        found = score(trained, task, ranks)
     return Training(
         task=task.name,
         seed=seed,
@@ -95,6 +97,8 @@ def retrain_task(
 ) -> tuple[Training, ...]:
     """Train one network for each seed of the settings on one task.
 
+    With a ledger, a training that diverges is noted there, and the other seeds go on.
+
     Args:
         genotype: The architecture; None for a network of torchvision, which the settings name.
         task: What to learn.
@@ -116,7 +120,11 @@ def retrain_task(
         done = ledger.find(task.name, seed)
         if done is None:
             keeper, ranks = Keeper(folder, task.name, seed, ledger.ranks), ledger.ranks
-            done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
+            try:
+                done = retrain(genotype, task, settings, seed, folder, onward, ranks=ranks, keeper=keeper)
+            except DivergenceError as error:  # all ranks find it: the loss is that of the whole batch
+                ledger.fail(error)
+                continue
             ledger.add(done)
         found.append(done)
     return tuple(found)

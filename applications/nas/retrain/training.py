@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from mlo import DivergenceError
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,19 @@ class Training:
     metric: str = "error %"
     top5: float | None = None
     multiply_adds: int | None = None
+
+
+class PartlyTrained(DivergenceError):
+    """Some trainings of a retraining have diverged; the others are finished, and kept in its folder.
+
+    Attributes:
+        trainings: Those that are finished.
+    """
+
+    def __init__(self, diverged: Sequence[DivergenceError], trainings: tuple[Training, ...], folder: Path) -> None:
+        """Name the trainings that diverged."""
+        count = len(diverged) + len(trainings)
+        kept = f"{len(trainings)} of {count} trainings have finished and are kept in {folder}"
+        cure = "retrain in a new folder with a lower --weights.lr, or with the other --seeds alone"
+        super().__init__(f"{'; '.join(map(str, diverged))}; {kept}: {cure}")
+        self.trainings = trainings

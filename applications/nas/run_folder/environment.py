@@ -27,9 +27,9 @@ def environment() -> dict[str, str | int]:
 
     Returns:
         Plain data: versions of Python and of the packages that matter, "system", "machine", "cpu", "cpus", "threads"
-        (those that torch uses), "gpu", "gpus", "driver", "cuda", "commit" (of the checkout, or "none"), "command"
-        (without the places of folders outside the working one; with `torchrun`, if that started it), "started" (in
-        UTC).
+        (those that torch uses), "deterministic" (whether torch takes deterministic algorithms alone: "on" or "off"),
+        "gpu", "gpus", "driver", "cuda", "commit" (of the checkout, or "none"), "command" (without the places of
+        folders outside the working one; with `torchrun`, if that started it), "started" (in UTC).
     """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -44,6 +44,7 @@ def environment() -> dict[str, str | int]:
         "cpu": _cpu(),
         "cpus": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
+        "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
         **_gpu(),
         "commit": commit(Path(__file__).parent),
         "command": command_line(sys.argv, Path.cwd(), Path.home(), launch.started_by()),

@@ -20,7 +20,7 @@ log = logging.getLogger("mlo.nas")
 
 
 class MetricsFile:
-    """A CSV file that gains one row at a time, on disk as soon as it is written.
+    """A CSV file that gains one row at a time, on disk as soon as it is written, and nowhere else.
 
     A row may lack columns: their cells stay empty. One that brings a new column makes the file be written anew, with
     that column last and empty in the rows before.
@@ -34,7 +34,6 @@ class MetricsFile:
     def __init__(self, path: Path, columns: Sequence[str] = (), *, kept: int | None = None) -> None:
         """Create the file."""
         self._path, self._columns = path, list(columns)
-        self.rows: list[dict[str, float]] = []
         if kept is not None:
             self._take_up(kept)
             return
@@ -48,12 +47,11 @@ class MetricsFile:
 
     def _take_up(self, kept: int) -> None:
         """Keep the first rows of the file, as they are, and drop the others."""
-        read_text(self._path)  # says what is wrong with it
+        found = len(_read(self._path))  # says what is wrong with it
         with self._path.open(newline="", encoding="utf-8") as file:  # the ends of lines as they are
-            lines = file.readlines()[: kept + 1]
-        self.rows = _parsed(self._path, lines)
-        if len(self.rows) < kept:  # a system that went down may have lost what was not yet on the disk
-            log.warning("%s: %d of %d rows are lost", self._path, kept - len(self.rows), kept)
+            lines = file.readlines()[: min(kept, found) + 1]
+        if found < kept:  # a system that went down may have lost what was not yet on the disk
+            log.warning("%s: %d of %d rows are lost", self._path, kept - found, kept)
         if lines:
             self._columns = next(csv.reader(lines[:1]))
         write_text(self._path, "".join(lines))
@@ -66,12 +64,10 @@ class MetricsFile:
         Raises:
             DataError: If it cannot be written.
         """
-        self.rows.append(dict(row))
         new = [column for column in row if column not in self._columns]
         with explained(self._path):
             if new:
-                self._columns += new
-                self._rewrite()
+                self._rewrite(new, row)
             else:
                 self._append(self._cells(row))
 
@@ -84,6 +80,15 @@ class MetricsFile:
         with explained(self._path):
             os.fsync(self._file.fileno())
 
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """What was written, read from the file: a long run must not hold it.
+
+        Raises:
+            DataError: If the file is gone or was changed.
+        """
+        return _read(self._path)
+
     def _cells(self, row: Mapping[str, float]) -> list[object]:
         return [row.get(column, "") for column in self._columns]
 
@@ -93,9 +98,11 @@ class MetricsFile:
         csv.writer(self._file).writerow(cells)
         self._file.flush()
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, new: Sequence[str], row: Mapping[str, float]) -> None:
+        rows = [*self.rows, row] if self._columns else [row]  # without columns there is no first line to read
+        self._columns += new
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([self._columns, *(self._cells(row) for row in self.rows)])
+        csv.writer(text).writerows([self._columns, *(self._cells(one) for one in rows)])
         write_text(self._path, text.getvalue())
         # What was open is no longer the file of that name.
         self._file.close()
@@ -131,11 +138,11 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     Raises:
         DataError: If the file is missing or holds something else.
     """
-    file = folder / METRICS
-    return _parsed(file, read_text(file).splitlines(keepends=True))
+    return _read(folder / METRICS)
 
 
-def _parsed(file: Path, lines: list[str]) -> list[dict[str, float]]:
+def _read(file: Path) -> list[dict[str, float]]:
+    lines = read_text(file).splitlines(keepends=True)
     complete = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
     rows = []
     for number, row in enumerate(csv.DictReader(complete), start=2):

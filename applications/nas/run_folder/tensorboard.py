@@ -11,6 +11,7 @@ from torch import Tensor
 
 EVENTS = "tensorboard"
 NOT_INSTALLED = "no TensorBoard event files: it is not installed (pip install tensorboard); metrics.csv has the numbers"
+_LARGEST_BIN = 1e20
 
 
 class EventFiles:
@@ -48,7 +49,7 @@ class EventFiles:
                 self._do("add_scalar", name, value, step)
 
     def write_tables(self, step: int, tables: Mapping[str, Tensor]) -> None:
-        """Write tables as histograms of their finite entries.
+        """Write tables as histograms of their entries that are finite, and within the bins of TensorBoard.
 
         Args:
             step: Where on the axis.
@@ -56,7 +57,7 @@ class EventFiles:
         """
         for name, table in tables.items():
             finite = table.detach().cpu().flatten()
-            finite = finite[finite.isfinite()]
+            finite = finite[finite.abs() < _LARGEST_BIN]
             if finite.numel():  # TensorBoard refuses a histogram of nothing
                 self._do("add_histogram", name, finite, step)
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from applications.nas.files import read_object, write_json
+from applications.nas.files import read_object, tidy, write_json
 from applications.nas.launch import job_name
-from applications.nas.run_folder import CONFIG, ENVIRONMENT, SPLITS, environment
+from applications.nas.run_folder import CONFIG, ENVIRONMENT, FAILURE, SPLITS, environment
 from applications.nas.run_folder.place import UNFINISHED, is_finished
-from applications.nas.search.keeper import CHECKPOINTS
+from applications.nas.search.checkpoint import CHECKPOINTS
 from mlo import DataError
 
 _FILES = (CONFIG, SPLITS)
@@ -26,6 +26,18 @@ def mark_begun(folder: Path) -> None:
 def mark_finished(folder: Path) -> None:
     """Say that it has."""
     (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def take_up(folder: Path, steps: int) -> None:
+    """Clear a folder of what a search has left that was killed or failed, and write down that it goes on.
+
+    Args:
+        folder: Of the search.
+        steps: How many it has made.
+    """
+    tidy(folder)
+    (folder / FAILURE).unlink(missing_ok=True)
+    _note_resumed(folder, steps)
 
 
 def can_resume(folder: Path) -> bool:
@@ -55,7 +67,7 @@ def check_unchanged(folder: Path, record: Mapping[str, Any]) -> None:
             raise DataError(f"{file} {what}: put it back, or search anew, `mlo-nas search --config {folder} --out NEW`")
 
 
-def note_resumed(folder: Path, steps: int) -> None:
+def _note_resumed(folder: Path, steps: int) -> None:
     """Write into the environment of a run that it went on after so many steps, and what is different since."""
     file = folder / ENVIRONMENT
     now: dict[str, Any] = dict(environment())

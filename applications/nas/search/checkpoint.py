@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 import mlo
-from applications.nas.files import write_tensors
 from applications.nas.formulations import ARCHITECTURE
 from applications.nas.methods import Progress
 from applications.nas.networks.batched import BatchedSupernet, plain_state
-from mlo import DataError
+from applications.nas.sealed import read_sealed, write_sealed
+from mlo import DamagedError, DataError
 
 CHECKPOINT = "checkpoint.pt"
+"""File of the last epoch, for those who want its weights."""
+CHECKPOINTS = "checkpoints"
+"""Folder of the states that a search goes on from."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def write_checkpoint(folder: Path, engine: mlo.Engine, place: Progress) -> None:
             supernets[name] = {key: value.cpu() for key, value in state.items()}
     tables = {name: table.cpu() for name, table in engine.export(ARCHITECTURE).items()}
     content = {"stage": place.stage + 1, "epoch": place.epoch + 1, "architecture": tables, "supernets": supernets}
-    write_tensors(folder / CHECKPOINT, content)
+    write_sealed(folder / CHECKPOINT, content)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -57,8 +59,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     file = folder / CHECKPOINT
     if not file.is_file():
         raise DataError(f"{file} is missing: a search writes it after its first epoch")
+    state = read_sealed(file, "search again")
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
         return Checkpoint(state["stage"], state["epoch"], state["architecture"], state["supernets"])
-    except Exception as error:  # a foreign file can fail in any way
-        raise DataError(f"{file} holds no state of a search that can be read: search again") from error
+    except (TypeError, LookupError) as error:
+        raise DamagedError(f"{file} holds no state of a search: search again") from error

@@ -13,13 +13,13 @@ from typing import Any, final
 import mlo
 from applications.nas.launch import Ranks
 from applications.nas.pace import Pace
+from applications.nas.search.checkpoint import CHECKPOINTS
 from applications.nas.search.record import AbstractRecord
 from applications.nas.search.standing import Standing
 from applications.nas.settings import CheckpointSettings
 from applications.nas.stopping import Stopped, Stopper, signal_name
 from mlo import DamagedWarning, DataError
 
-CHECKPOINTS = "checkpoints"
 log = logging.getLogger("mlo.nas")
 
 

@@ -21,6 +21,7 @@ from applications.nas.files import read_json
 from applications.nas.run_folder import (
     CONFIG,
     ENVIRONMENT,
+    FAILURE,
     GENOTYPE,
     GENOTYPES,
     METRICS,
@@ -36,7 +37,7 @@ from applications.nas.run_folder import (
 from applications.nas.run_folder.history import count_skips
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
-from applications.nas.search.checkpoint import CHECKPOINT
+from applications.nas.search.checkpoint import CHECKPOINT, CHECKPOINTS
 from applications.nas.search.words import describe_cost, describe_formulation, describe_ranks
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
@@ -64,6 +65,8 @@ FILES: Mapping[str, str] = {
     "evolution.svg": "the cell after some epochs",
     "evolution.gif": "the cell after every epoch",
     "weights.svg": "the mean mixing weight of each operation, by epoch",
+    f"{CHECKPOINTS}/": "what `mlo-nas search --resume` goes on from, until the search has finished",
+    FAILURE: "why the run failed",
     CHECKPOINT: "weights of all supernets and the architecture variables after the last epoch",
     "alphas.json": "the architecture variables at the end",
     "alphas.svg": "the mixing weights at the end",

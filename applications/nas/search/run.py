@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from applications.nas.data import Task, check_splits, split_records
+from applications.nas.data import check_splits, split_records
 from applications.nas.draw import sketch_graph, write_sketch
-from applications.nas.files import read_object, tidy
-from applications.nas.formulations import gradients_per_step
+from applications.nas.files import read_object
 from applications.nas.launch import Ranks
-from applications.nas.methods import Stage
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import (
+    CONFIG,
     SPLITS,
     RunLog,
     read_genotype,
@@ -26,21 +22,22 @@ from applications.nas.run_folder import (
     write_json,
     write_text,
 )
+from applications.nas.run_folder.folder import failing
 from applications.nas.run_folder.held import held
 from applications.nas.run_folder.place import is_finished
-from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, note_resumed
+from applications.nas.search.begun import check_unchanged, digests, mark_begun, mark_finished, take_up
 from applications.nas.search.keeper import Keeper, latest
 from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
-from applications.nas.search.stage import Course, Prepared, make_streams, metric_columns, prepare, run_stage
-from applications.nas.search.standing import Standing
+from applications.nas.search.request import begin, chosen_tasks, complete
+from applications.nas.search.stage import Course, Prepared, metric_columns, prepare, run_stage
+from applications.nas.search.standing import Standing, recorded
 from applications.nas.search.words import strength_label
 from applications.nas.seeded import seeded
-from applications.nas.settings import Interleaving, SearchSettings, SingleTask
+from applications.nas.settings import SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.stopping import Stopper
-from applications.nas.tasks import choose_device, choose_task, load_tasks, located
-from applications.nas.watch import Alarms, Watch, first_batch
-from mlo import Alone, ConfigError, Parallel
+from applications.nas.watch import Alarms
+from mlo import DataError, deterministic
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,21 @@ def search(
         Stopped: If `stopper` was asked to stop.
     """
     settings = complete(settings)
-    course = begin(settings, chosen_tasks(settings), ranks)
+    with deterministic(on=settings.deterministic):
+        course = begin(settings, chosen_tasks(settings), ranks)
+        return _begin(course, folder, tick, ranks, stopper or Stopper())
+
+
+def _begin(course: Course, folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
+    """Run a search from its beginning."""
+    settings = course.settings
     first = prepare(course, 0, settings.supernet.space)  # whatever does not fit shows before anything is written
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, ranks):
         if ranks.first:
             _write_request(course, first, folder)
-        return _go(course, first, folder, tick, ranks, stopper or Stopper())
+        return _go(course, first, folder, tick, ranks, stopper)
 
 
 def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: Stopper | None = None) -> SearchOutcome:
@@ -111,19 +115,29 @@ def resume(folder: Path, tick: Tick = silent, ranks: Ranks = Ranks(), stopper: S
         DataError: If there is no checkpoint that can be read, or settings or data are not what they were.
         MLOError: As `search`.
     """
-    settings = read_search_settings(folder)
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder / CONFIG} does not exist: give the folder of a search")
     if is_finished(folder):
         return _outcome(folder)
     with _alone(folder, ranks):
-        at = Standing.of(latest(folder), settings.supernet.space)
-        check_unchanged(folder, at.record)
-        course = begin(settings, chosen_tasks(settings), ranks)
-        check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
-        prepared = prepare(course, at.stage, at.space)
-        if ranks.first:
-            tidy(folder)
-            note_resumed(folder, at.record["steps"])
-        return _go(course, prepared, folder, tick, ranks, stopper or Stopper(), at)
+        found = latest(folder)
+        check_unchanged(folder, recorded(found))
+        settings = read_search_settings(folder)
+        at = Standing.of(found, settings.supernet.space)
+        with deterministic(on=settings.deterministic):
+            course = begin(settings, chosen_tasks(settings), ranks)
+            check_splits(course.tasks, read_object(folder / SPLITS, "search again"))
+            return _go_on(course, at, folder, tick, ranks, stopper or Stopper())
+
+
+def _go_on(course: Course, at: Standing, folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
+    """Run a search from where it stood."""
+    prepared = prepare(course, at.stage, at.space)
+    if not ranks.first:
+        return _go(course, prepared, folder, tick, ranks, stopper, at)
+    take_up(folder, at.record["steps"])
+    with failing(folder):
+        return _go(course, prepared, folder, tick, ranks, stopper, at)
 
 
 def _go(
@@ -176,76 +190,6 @@ def _write_request(course: Course, first: Prepared, folder: Path) -> None:
     write_text(folder / "graph.mmd", first.graph.to_mermaid() + "\n")
     strength = strength_label(settings.formulation, settings.weights.lr)
     write_sketch(folder, sketch_graph(first.graph, strength=strength))
-
-
-def complete(settings: SearchSettings) -> SearchSettings:
-    """Return the settings as a run folder keeps them: absolute paths, and nothing left to the method."""
-    return replace(settings, data=located(settings.data)).resolved()
-
-
-def chosen_tasks(settings: SearchSettings, loaded: tuple[Task, ...] | None = None) -> tuple[Task, ...]:
-    """Return the tasks that take part in a search, in their order.
-
-    Args:
-        settings: Of the search.
-        loaded: All tasks of the data; None to load them.
-
-    Raises:
-        ConfigError: If a task is named that does not exist, or twice.
-        DataError: If data are missing or broken.
-    """
-    tasks, form = loaded or load_tasks(settings.data, settings.seed), settings.formulation
-    if isinstance(form, SingleTask):
-        tasks = (choose_task(tasks, form.task),)
-    if isinstance(form, Interleaving) and form.order:
-        if len(set(form.order)) != len(form.order):
-            raise ConfigError(f"formulation: order {', '.join(form.order)} names a task twice: use more rounds instead")
-        tasks = tuple(choose_task(tasks, name) for name in form.order)
-    if settings.batches and len(settings.batches) != len(tasks):
-        names = ", ".join(task.name for task in tasks)
-        raise ConfigError(f"batches: {len(settings.batches)} sizes for the tasks {names}: give one for each, or none")
-    return tasks
-
-
-def begin(settings: SearchSettings, tasks: Sequence[Task], ranks: Ranks = Ranks()) -> Course:
-    """Return a search that stands at its beginning."""
-    device, parallel = choose_device(settings.device), _parallel(settings, ranks)
-    share = Ranks(parallel.replica, parallel.replicas)
-    streams = [make_streams(settings, task, index, device, share) for index, task in enumerate(tasks)]
-    generator = torch.Generator().manual_seed(settings.seed)
-    asked = settings.watch if ranks.first else replace(settings.watch, gap=False, eigenvalue=0)
-    looks = asked.gap or asked.eigenvalue > 0
-    watch = Watch(replace(settings, watch=asked), [first_batch(valid) for _, valid in streams] if looks else [])
-    return Course(settings, tuple(tasks), tuple(streams), device, generator, watch, parallel)
-
-
-def check_ranks(settings: SearchSettings, world: int) -> None:
-    """Refuse ranks that cannot share the stages as asked.
-
-    Raises:
-        ConfigError: If there are too few, or some would be left over, or there are no stages to share.
-    """
-    stages = settings.parallel.stages
-    if stages > 1 and isinstance(settings.formulation, SingleTask):
-        raise ConfigError(
-            f"parallel: stages={stages} ranks share stages, and formulation:single has one: leave it at 1"
-        )
-    if world % stages:
-        there = "is one" if world == 1 else f"are {world}"
-        cure = f"start {stages} ranks, or a multiple of that, by torchrun --nproc-per-node {stages}, or leave it at 1"
-        raise ConfigError(f"parallel: stages={stages} ranks are to share the stages, but there {there}: {cure}")
-
-
-def _parallel(settings: SearchSettings, ranks: Ranks) -> Alone | Parallel:
-    check_ranks(settings, ranks.world)
-    return Parallel(stages=settings.parallel.stages) if ranks.world > 1 else Alone()
-
-
-def stage_gradients(settings: SearchSettings, stage: Stage, tasks: int, epoch_steps: int) -> int:
-    """Return how many gradients of one task's loss a stage takes if nothing stops it."""
-    form, rule = settings.formulation, settings.rule
-    resting = stage.warm_up * gradients_per_step(form, rule, tasks, frozen=True)
-    return epoch_steps * (resting + (stage.epochs - stage.warm_up) * gradients_per_step(form, rule, tasks))
 
 
 def _run(course: Course, prepared: Prepared, record: AbstractRecord, keeper: Keeper, at: Standing | None) -> Epoch:

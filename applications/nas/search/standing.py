@@ -71,7 +71,20 @@ class Standing:
                 replace(space, kept=content["kept"]),
                 tuple(Genotype.from_json(text) for text in content["moved"]),
                 content["generator"],
-                json.loads(content["record"]),
+                recorded(content),
             )
         except (TypeError, LookupError, ValueError, AttributeError) as error:
             raise DamagedError(f"the checkpoint is not one of a search ({error}): search again") from error
+
+
+def recorded(content: Any) -> dict[str, Any]:
+    """Return what the record of a search knew, of what `Standing.plain` returned.
+
+    Raises:
+        DamagedError: If it returned something else.
+    """
+    try:
+        found: dict[str, Any] = json.loads(content["record"])
+    except (TypeError, LookupError, ValueError) as error:
+        raise DamagedError(f"the checkpoint is not one of a search ({error}): search again") from error
+    return found

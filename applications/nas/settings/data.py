@@ -10,7 +10,8 @@ import tyro
 
 from applications.nas.data.digits import DigitsTask
 from applications.nas.data.split import SplitKind
-from applications.nas.settings._check import check
+from applications.nas.settings._check import MOST_PIXELS, MOST_WORKERS, check
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class DigitsData:
 
     def __post_init__(self) -> None:
         """Check that names are distinct."""
+        check_types("data", self)
         check("data", self, 0 < len(self.tasks) == len(set(self.tasks)), "tasks must be distinct, at least one")
 
 
@@ -45,7 +47,11 @@ class FolderData:
 
     def __post_init__(self) -> None:
         """Check what lazy reading needs."""
-        check("data", self, self.workers >= 0, "workers must not be negative")
+        check_types("data", self)
+        fits = self.side is None or 1 <= self.side <= MOST_PIXELS
+        check("data", self, fits, f"side must be from 1 to {MOST_PIXELS}, or left out")
+        check("data", self, self.subset is None or self.subset >= 1, "subset must be at least 1, or left out")
+        check("data", self, 0 <= self.workers <= MOST_WORKERS, f"workers must be from 0 to {MOST_WORKERS}")
         check("data", self, not self.lazy or self.side is not None, "side must be given with lazy=True")
 
 
@@ -69,6 +75,8 @@ class CifarData:
 
     def __post_init__(self) -> None:
         """Check that the tasks have names of their own."""
+        check_types("data", self)
+        check("data", self, self.subset is None or self.subset >= 1, "subset must be at least 1, or left out")
         check("data", self, len(self.classes) == len(set(self.classes)), "classes must be distinct")
 
 
@@ -90,6 +98,8 @@ class FashionData:
 
     def __post_init__(self) -> None:
         """Check that the tasks have names of their own."""
+        check_types("data", self)
+        check("data", self, self.subset is None or self.subset >= 1, "subset must be at least 1, or left out")
         check("data", self, 0 < len(self.sets) == len(set(self.sets)), "sets must be distinct, at least one")
 
 
@@ -110,8 +120,9 @@ class ImageNetData:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check("data", self, self.side >= 1, "side must be at least 1")
-        check("data", self, self.workers >= 0, "workers must not be negative")
+        check_types("data", self)
+        check("data", self, 1 <= self.side <= MOST_PIXELS, f"side must be from 1 to {MOST_PIXELS}")
+        check("data", self, 0 <= self.workers <= MOST_WORKERS, f"workers must be from 0 to {MOST_WORKERS}")
         fits = self.train_share > 0 and self.valid_share > 0 and self.train_share + self.valid_share <= 1 + 1e-9
         check("data", self, fits, "train_share and valid_share must be positive, and sum to at most 1")
 

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from applications.nas.settings._check import MOST_ROUNDS, check
+from applications.nas.typed import check_types
+
 
 @dataclass(frozen=True)
 class SingleTask:
@@ -14,6 +17,10 @@ class SingleTask:
 
     task: str = ""
     """Name of the task; left out: the first one."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("formulation", self)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,10 @@ class MultiTask:
 
     shares: tuple[float, ...] = ()
     """What multiplies each task's validation loss (alpha, beta in the source); left out: 1 for all."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("formulation", self)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,12 @@ class Interleaving:
     order: tuple[str, ...] = ()
     """Names of the tasks in the order in which they learn (a task that is not named takes no part); left out: as the
     data give them."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("formulation", self)
+        check("formulation", self, 1 <= self.rounds <= MOST_ROUNDS, f"rounds must be from 1 to {MOST_ROUNDS}")
+        check("formulation", self, self.weight >= 0, "weight must not be negative")
 
 
 Formulation = (

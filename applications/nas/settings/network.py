@@ -7,7 +7,8 @@ from typing import Annotated, Literal, final
 
 import tyro
 
-from applications.nas.settings._check import check
+from applications.nas.settings._check import MOST_CHANNELS, MOST_LAYERS, check
+from applications.nas.typed import check_types
 
 
 @final
@@ -26,7 +27,10 @@ class CifarForm:
 
     def __post_init__(self) -> None:
         """Check what the network does not."""
-        check("network", self, self.stem_multiplier >= 1, "stem_multiplier must be at least 1")
+        check_types("network", self)
+        check("network", self, 1 <= self.channels <= MOST_CHANNELS, f"channels must be from 1 to {MOST_CHANNELS}")
+        check("network", self, 1 <= self.layers <= MOST_LAYERS, f"layers must be from 1 to {MOST_LAYERS}")
+        check("network", self, 1 <= self.stem_multiplier <= 1000, "stem_multiplier must be from 1 to 1000")
 
 
 @final
@@ -45,6 +49,9 @@ class ImageNetForm:
 
     def __post_init__(self) -> None:
         """Check that nothing is asked for in vain."""
+        check_types("network", self)
+        check("network", self, 1 <= self.channels <= MOST_CHANNELS, f"channels must be from 1 to {MOST_CHANNELS}")
+        check("network", self, 1 <= self.layers <= MOST_LAYERS, f"layers must be from 1 to {MOST_LAYERS}")
         fits = self.auxiliary or not self.auxiliary_norm
         check("network", self, fits, "auxiliary must be on for auxiliary_norm")
 
@@ -58,6 +65,10 @@ class TorchvisionForm:
     """Its name there, such as resnet18; `--cell torchvision:resnet18` says the same."""
     stem: Literal["original", "small"] = "original"
     """The model's own stem; or, for a ResNet, a 3x3 convolution of stride 1 without a pool, for small images."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("network", self)
 
 
 NetworkForm = (

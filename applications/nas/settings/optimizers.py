@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from applications.nas.settings._check import LARGEST, check
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class WeightSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("weights", self)
         check("weights", self, 0 < self.lr <= LARGEST, "lr must be positive")
         check("weights", self, 0 <= self.min_lr <= self.lr, "min_lr must be from 0 to lr")
         check("weights", self, 0 <= self.momentum < 1, "momentum must be at least 0 and below 1")
@@ -49,6 +51,7 @@ class ArchitectureSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("architecture", self)
         fits = self.clip is None or 0 < self.clip <= LARGEST
         check("architecture", self, fits, "clip must be positive, or None")
         check("architecture", self, 0 < self.lr <= LARGEST, "lr must be positive")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from applications.nas.settings._check import check
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -19,4 +20,5 @@ class ParallelSettings:
 
     def __post_init__(self) -> None:
         """Check the range."""
+        check_types("parallel", self)
         check("parallel", self, self.stages >= 1, "stages must be at least 1")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import tyro
 
-from applications.nas.settings._check import LARGEST, LARGEST_SEED, check
+from applications.nas.settings._check import LARGEST, LARGEST_SEED, MOST_EPOCHS, check
 from applications.nas.settings.checkpoint import CheckpointSettings
 from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
 from applications.nas.settings.network import CifarForm, NetworkForm, TorchvisionForm
 from applications.nas.settings.schedule import CosineSchedule, Schedule
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RetrainWeights:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("weights", self)
         check("weights", self, 0 < self.lr <= LARGEST, "lr must be positive")
         check("weights", self, 0 <= self.momentum < 1, "momentum must be at least 0 and below 1")
         check("weights", self, 0 <= self.decay <= LARGEST, "decay must not be negative")
@@ -68,10 +70,14 @@ class RetrainSettings:
     """One training each: the error is reported as mean and standard deviation over them."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    deterministic: bool = False
+    """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("retrain", self)
         check("retrain", self, self.epochs >= 1, "epochs must be at least 1")
+        check("retrain", self, self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS}")
         check("retrain", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         check("retrain", self, self.accumulate >= 1, "accumulate must be at least 1")
         check("retrain", self, 0 <= self.drop_path < 1, "drop_path must be at least 0 and below 1")
@@ -93,3 +99,7 @@ class RetrainData:
     data: Data = field(default_factory=DigitsData)
     seed: int = 0
     """Of the split."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("data", self)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, final
 import tyro
 
 from applications.nas.settings._check import check
+from applications.nas.typed import check_types
 
 
 class AbstractSchedule(ABC):
@@ -41,6 +42,10 @@ class CosineSchedule(AbstractSchedule):
     min_lr: float = 0.0
     """Where the cosine ends."""
 
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("schedule", self)
+
     def lr(self, epoch: int, epochs: int, base: float) -> float:
         """min_lr + (base - min_lr) (1 + cos(pi epoch / epochs)) / 2."""
         return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -66,6 +71,10 @@ class LinearSchedule(AbstractSchedule):
     """In the first epochs: nothing; (epoch + 1) / warm_up_epochs of the line; or of the first learning rate."""
     warm_up_epochs: int = 5
     """Epochs of the warm-up."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("schedule", self)
 
     def lr(self, epoch: int, epochs: int, base: float) -> float:
         """The line, or what the warm-up makes of it."""
@@ -95,6 +104,10 @@ class ExponentialSchedule(AbstractSchedule):
 
     factor: float = 0.97
     """What the learning rate is multiplied by after each epoch."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("schedule", self)
 
     def lr(self, epoch: int, epochs: int, base: float) -> float:
         """Base * factor ** epoch."""

@@ -9,7 +9,16 @@ import torch
 import tyro
 
 from applications.nas.methods import AbstractMethod, Darts, Rule, Stage, known_methods
-from applications.nas.settings._check import LARGEST, LARGEST_SEED, check
+from applications.nas.settings._check import (
+    LARGEST,
+    LARGEST_SEED,
+    MOST_CHANNELS,
+    MOST_EPOCHS,
+    MOST_LAYERS,
+    MOST_NODES,
+    MOST_OPERATIONS,
+    check,
+)
 from applications.nas.settings.checkpoint import CheckpointSettings
 from applications.nas.settings.data import Data, DigitsData
 from applications.nas.settings.device import Device
@@ -19,6 +28,7 @@ from applications.nas.settings.parallel import ParallelSettings
 from applications.nas.settings.watch import WatchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
+from applications.nas.typed import check_types
 from mlo import Autocast
 
 
@@ -52,6 +62,13 @@ class SupernetSettings:
     compile: bool = False
     """Run it by torch.compile, where gradient.rule is not exact: compiling takes minutes, and did not pay on a CPU."""
 
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_types("supernet", self)
+        check("supernet", self, self.nodes <= MOST_NODES, f"nodes must be at most {MOST_NODES}")
+        check("supernet", self, self.channels <= MOST_CHANNELS, f"channels must be at most {MOST_CHANNELS}")
+        check("supernet", self, self.layers <= MOST_LAYERS, f"layers must be at most {MOST_LAYERS}")
+
     @property
     def space(self) -> CellSpace:
         """The space of cells."""
@@ -70,6 +87,7 @@ class GradientSettings:
 
     def __post_init__(self) -> None:
         """Check the range."""
+        check_types("gradient", self)
         check("gradient", self, 0 < self.epsilon <= LARGEST, "epsilon must be positive")
 
 
@@ -102,10 +120,15 @@ class SearchSettings:
     """Of splits, initial values and batch order."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    deterministic: bool = False
+    """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
+        check_types("search", self)
+        net = self.supernet
         check("search", self, self.epochs >= 1, "epochs must be at least 1")
+        check("search", self, self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS}")
         check("search", self, self.batch >= 2, "batch must be at least 2, for BatchNorm")
         check("search", self, min(self.batches, default=2) >= 2, "batches must be at least 2, for BatchNorm")
         whole = not (self.parallel.sync_batch_norm and self.supernet.form == "batched")
@@ -116,7 +139,10 @@ class SearchSettings:
         cure = "compile must be off where gradient.rule is exact (torch has no second derivatives of compiled code)"
         check("supernet", self.supernet, not (self.supernet.compile and self.rule == "exact"), cure)
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
-        self.stages()  # raises if the method cannot search so
+        edges = net.nodes * (net.nodes + 3) // 2
+        count = edges * len(net.primitives) * max(stage.layers for stage in self.stages())  # or the method cannot so
+        fits = count <= MOST_OPERATIONS
+        check("supernet", net, fits, f"layers, nodes and primitives must make {MOST_OPERATIONS} operations at most")
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the search."""

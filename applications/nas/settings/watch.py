@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from applications.nas.settings._check import check
+from applications.nas.typed import check_types
 
 
 @dataclass(frozen=True)
@@ -21,5 +22,6 @@ class WatchSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_types("watch", self)
         check("watch", self, self.skips is None or self.skips >= 1, "skips must be at least 1, or None")
         check("watch", self, self.eigenvalue >= 0, "eigenvalue must not be negative (0: never)")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from applications.nas.space.mixed import AbstractMixedOperation, total
 from applications.nas.space.operations import PRIMITIVES, check_operation
 from applications.nas.space.skeleton import CellPlan
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 CELL_TYPES: tuple[str, str] = ("normal", "reduction")
@@ -52,6 +53,7 @@ class CellSpace:
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_types("space", self)
         if self.nodes < 1:
             raise ConfigError(f"nodes={self.nodes}: a cell needs at least one node")
         for name in self.primitives:

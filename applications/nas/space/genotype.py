@@ -53,6 +53,9 @@ class Cell:
             raise DataError(f"edges: {len(self.edges)} given; every node needs exactly two")
         for index, edge in enumerate(self.edges):
             self._check_edge(index, edge)
+        for node in self.concat:
+            if type(node) is not int:
+                raise DataError(f"concat: {node!r} is no number of a node: give whole numbers from 2")
         if not self.concat:
             raise DataError("concat: empty; name at least one node to be the output")
         for node in self.concat:
@@ -74,6 +77,8 @@ class Cell:
 
     @staticmethod
     def _check_edge(index: int, edge: Edge) -> None:
+        if type(edge.predecessor) is not int:
+            raise DataError(f"edges[{index}]: predecessor {edge.predecessor!r} is no whole number: use 0 for the input")
         if edge.operation not in OPERATIONS:
             raise DataError(
                 f"edges[{index}]: operation {edge.operation!r} is unknown; choose one of {', '.join(OPERATIONS)}"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from applications.nas.config_file import renewed, to_json
 from applications.nas.jobs import Reporter
-from applications.nas.report.read import FAILURE
 from applications.nas.retrain.run import retrain_run
-from applications.nas.run_folder import CONFIG, GENOTYPE, RESULTS, read_genotype
+from applications.nas.run_folder import CONFIG, FAILURE, GENOTYPE, RESULTS, read_genotype
 from applications.nas.search import search
 from applications.nas.settings import RetrainSettings, SearchSettings
 from mlo import ConfigError

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from applications.nas._lane import Failure
 from applications.nas.jobs import Job
-from applications.nas.report.read import FAILURE
 from applications.nas.retrain.build import check_fit
-from applications.nas.run_folder import write_text
+from applications.nas.run_folder import FAILURE, write_text
 from applications.nas.search import chosen_tasks
 from applications.nas.settings import RetrainSettings
 from applications.nas.space.genotype import random_genotype

@@ -16,6 +16,7 @@ from applications.nas.sweep.launch.cluster import ClusterLauncher
 from applications.nas.sweep.launch.local import LocalLauncher
 from applications.nas.sweep.launch.slurm import SlurmEngine
 from applications.nas.sweep.launch.submitit_local import SubmititLocalEngine
+from applications.nas.typed import check_types
 from mlo import ConfigError
 
 _LEAST = 0.05  # hours: Slurm warns 90 seconds before the end
@@ -24,6 +25,10 @@ _LEAST = 0.05  # hours: Slurm warns 90 seconds before the end
 @dataclass(frozen=True)
 class AbstractLaunching(ABC):
     """A request for a launcher."""
+
+    def __post_init__(self) -> None:
+        """Check the types."""
+        check_types("launcher", self)
 
     @abstractmethod
     def launcher(self, workers: int, name: str) -> AbstractLauncher:

@@ -1,0 +1,27 @@
+"""What the outermost problem of a graph needs, for an engine to train it."""
+
+from __future__ import annotations
+
+from mlo.errors import GraphError
+from mlo.graph import ProblemGraph
+from mlo.problem import Problem
+
+
+def trainable_top(graph: ProblemGraph) -> Problem:
+    """Return the outermost problem.
+
+    Raises:
+        GraphError: If it cannot be trained, or another one never would be.
+    """
+    top = graph.problems[0]
+    for problem in graph.problems[1:]:
+        if problem.rule is not None and problem.steps == 0:
+            cure = "give it steps >= 1, or update=None if its value is to stay"
+            raise GraphError(f"problem {problem.name!r} has an update but steps=0 and would never be trained: {cure}")
+    if top.rule is None:
+        raise GraphError(f"the outermost problem {top.name!r} has no update: give it one, such as torchopt.adam(1e-2)")
+    if top.steps != 1:
+        cure = "it makes one update in each engine step, so leave steps at 1 and run more of them"
+        raise GraphError(f"the outermost problem {top.name!r} has steps={top.steps}: {cure}")
+    graph.solved_before(top.name)  # raises for a problem without an update
+    return top
