@@ -1,7 +1,7 @@
 """Thousands of damaged and hostile checkpoints: none is taken silently, crashes the process or runs code.
 
-With those of `test_forged.py`, `nas/test_corruption.py` and `nas/test_corruption_text.py` they are more than 11,000; each
-test asserts how many it had.
+With those of `test_forged.py`, `nas/test_corruption.py` and `nas/test_corruption_text.py` they are more than 11,000;
+each test asserts how many it had.
 """
 
 from __future__ import annotations
