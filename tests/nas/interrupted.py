@@ -70,7 +70,7 @@ def _kill_after(count: int) -> None:
 
 def run(settings: SearchSettings, folder: Path) -> None:
     """Begin a search, or go on with it, in the way that a user does."""
-    if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").glob("*step-*/mlo.json")):
+    if (folder / "checkpoints").is_dir() and mlo.Checkpoints(folder / "checkpoints").latest() is not None:
         resume(folder)
     else:
         search(settings, folder)
