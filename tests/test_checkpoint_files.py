@@ -139,9 +139,10 @@ def test_what_a_pickle_says_is_not_run(copied, tmp_path):
     (content := tmp_path / "hostile").touch()
     torch.save(Hostile(trace), content)
     whole = json.loads((copied / "mlo.json").read_text())
-    for place in whole["tensors"].values():
-        place |= {"offset": 0, "length": content.stat().st_size}
-    file.write_bytes(content.read_bytes())
+    size = content.stat().st_size
+    for number, place in enumerate(whole["tensors"].values()):
+        place |= {"offset": number * size, "length": size}
+    file.write_bytes(content.read_bytes() * len(whole["tensors"]))
     reseal(copied, whole)
     refused(small(), copied, "cannot be read")
     assert not trace.exists()

@@ -47,6 +47,7 @@ LAYERS: list[set[str]] = [  # lowest first
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
     {"files", "config_file", "progress", "console_table", "_lane", "process", "refusal", "seeded", "lock", "typed"},
+    {"archive"},
     {"sealed"},
     {"jobs", "config_fields", "launch"},
     {"stopping", "pace"},

@@ -36,7 +36,10 @@ def from_json(kind: type[S], text: str, where: str) -> S:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
-    result: S = _parse(kind, content, where)
+    try:
+        result: S = _parse(kind, content, where)
+    except ConfigError as error:  # of settings that do not go together, which do not know where they come from
+        raise error if where in str(error) else ConfigError(f"{where}: {error}") from error
     return result
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from applications.nas.archive import check_archive, check_plain
 from applications.nas.files import write_bytes
 from mlo import DamagedError, DataError
 
@@ -27,11 +28,16 @@ def write_sealed(path: Path, state: Any) -> None:
         state: Tensors, numbers, texts, and tuples, lists or dicts of them.
 
     Raises:
-        DataError: If it cannot be written: the disk is full, the folder is read-only or gone.
+        DataError: If it cannot be written: the disk is full, the folder is read-only or gone; or if the state holds
+            something else.
     """
     stream = io.BytesIO()
     torch.save(state, stream)
     content = stream.getvalue()
+    try:
+        _check(content, state)
+    except ValueError as error:  # told now, and not by whoever needs the file
+        raise DataError(f"{path}: what it was to hold could not be read again ({error}): give plain data") from error
     # A ZIP file ends with the length of its comment, which torch leaves empty, and the comment.
     comment = _comment(content, b"%d" % _FORMAT)
     write_bytes(path, content[:-2] + len(comment).to_bytes(2, "little") + comment)
@@ -65,10 +71,18 @@ def read_sealed(path: Path, fix: str) -> Any:
         wrote = f"{path} is of format {number.decode()}, and this version reads {_FORMAT}"
         raise DataError(f"{wrote}: read it with the version of the library that wrote it")
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        check_archive(plain)
+        state = torch.load(io.BytesIO(plain), map_location="cpu", weights_only=True)
+        check_plain(state, len(content))
+        return state
     except Exception as error:  # a foreign file can fail in any way
         reason = " ".join(str(error).split(". ")[0].split())[:200]
         raise DamagedError(f"{path} cannot be read ({reason}): {fix}") from error
+
+
+def _check(content: bytes, state: Any) -> None:
+    check_archive(content)
+    check_plain(state, len(content))
 
 
 def _comment(content: bytes, number: bytes) -> bytes:

@@ -61,7 +61,8 @@ def unpacked(graph: ProblemGraph, now: Snapshot, content: Content, tensors: Tens
         tensors: The tensors, on any device.
 
     Raises:
-        DataError: If an optimizer state is none of the update that its problem has.
+        DataError: If an optimizer state is none of the update that its problem has, or a solution of a linear solve
+            is none of its value.
     """
     params: dict[str, Params] = {}
     buffers: dict[str, Params] = {}
@@ -75,6 +76,8 @@ def unpacked(graph: ProblemGraph, now: Snapshot, content: Content, tensors: Tens
             states[problem.name] = _state(problem, params, node, tensors)
     adjoints = {}
     for name, key in content.adjoints.items():
+        if tensors[key].shape != (sum(value.numel() for value in params[name].values()),):
+            raise DataError(f"problem {name!r}: its last linear solution is of another size than its value")
         device = Flat.of(params[name]).vectors[0].device
         adjoints[name] = tensors[key].to(device)
     unconverged = {(kind, name): times for kind, name, times in content.warned}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlo.checkpoint.lock import alone
 from mlo.errors import DamagedError, DataError
 
 MANIFEST = "mlo.json"
@@ -26,34 +27,59 @@ def replaced(folder: Path) -> Iterator[Path]:
     """
     with _explained(folder):
         _check_replaceable(folder)
-        new, old = _beside(folder, "new"), _beside(folder, "old")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        try:
-            yield new
-            _flush(new)
-            shutil.rmtree(old, ignore_errors=True)
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-            _flush(folder.parent)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
+        with alone(folder.parent):
+            yield from _replaced(folder, _beside(folder, "new"), _beside(folder, "old"))
+
+
+def _replaced(folder: Path, new: Path, old: Path) -> Iterator[Path]:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        yield new
+        _flush(new)
         shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        _flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def present(folder: Path) -> Path:
     """Return where the checkpoint of that name lies: in its place, or beside it, if its replacement was cut short.
 
     Raises:
-        DataError: If there is none.
+        DataError: If there is none, or the disk cannot be read.
     """
+    with readable(folder):
+        return _present(folder)
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Say which folder it is that the system cannot read.
+
+    Raises:
+        DataError: In the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        cure = "see that it may be read, and that its disk is there"
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error}): {cure}") from error
+
+
+def _present(folder: Path) -> Path:
     if not folder.exists() and (_beside(folder, "old") / MANIFEST).is_file():
         return _beside(folder, "old")
     cure = "give a folder that mlo.save wrote"
@@ -66,8 +92,13 @@ def present(folder: Path) -> Path:
 
 def discard(folder: Path) -> None:
     """Remove a checkpoint, with what a replacement that was cut short has left of it."""
-    for path in (_beside(folder, "new"), _beside(folder, "old"), folder):
-        shutil.rmtree(path, ignore_errors=True)
+    new = _beside(folder, "new")
+    for path in (_beside(folder, "old"), folder):
+        shutil.rmtree(new, ignore_errors=True)
+        # Under a name that nobody reads: a process that is killed now must not leave a half of it.
+        with suppress(OSError):
+            path.rename(new)
+    shutil.rmtree(new, ignore_errors=True)
 
 
 def written(file: Path, text: str) -> None:

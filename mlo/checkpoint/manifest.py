@@ -210,7 +210,10 @@ def _manifest(found: Any) -> Manifest:
     content = Content(problems=problems, **rest)
     places = {key: Place.of(place) for key, place in found["tensors"].items()}
     _check_content(content, places)
-    return Manifest(content, places, found["digest"], _files(found["files"]))
+    files = _files(found["files"])
+    # No two tensors share bytes: a small file must not ask for all of the memory.
+    _expect(sum(place.length for place in places.values()) <= sum(size for size, _ in files.values()), "sizes")
+    return Manifest(content, places, found["digest"], files)
 
 
 def _files(found: Any) -> dict[str, list[Any]]:

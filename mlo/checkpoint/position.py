@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
+from mlo.checkpoint.storage import DTYPES
 from mlo.errors import DataError
 from mlo.position import FeedPosition, PassStart, Position
-from mlo.rng import RandomState
+from mlo.rng import RandomState, preserved
+
+_PHILOX = 4  # numbers that numpy's generator of that name makes at once
 
 
 def encoded_position(position: Position) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def decoded_position(content: Any) -> Position:
     try:
         feeds = {name: _feed(item) for name, item in content["feeds"].items()}
         return Position(feeds, _random_state(content["chance"]))
-    except (TypeError, LookupError, AttributeError, RuntimeError) as error:
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"no position: {error}") from error
 
 
@@ -59,6 +63,8 @@ def _feed(item: Any) -> FeedPosition:
 def _pass_start(item: Any) -> PassStart:
     chance = None if item["chance"] is None else _random_state(item["chance"])
     states = tuple(map(_tensor, item["generators"]))
+    for state in states:
+        torch.Generator().set_state(state)
     return PassStart(_number(item["order"]), _unplain(item["saved"]), states, chance)
 
 
@@ -82,7 +88,15 @@ def _random_state(content: Any) -> RandomState:
     one = content["python"]
     words = tuple(numpy.frombuffer(_unpacked(one["words"]), dtype=numpy.uint32).tolist())
     inside = {name: _modern(value) for name, value in content["numpy"]["state"].items()}
-    return RandomState(cpu, cuda, (one["version"], words, one["normal"]), {**content["numpy"], "state": inside})
+    state = RandomState(cpu, cuda, (one["version"], words, one["normal"]), {**content["numpy"], "state": inside})
+    # numpy takes any place in its words, and reads there: outside of them it takes the process down.
+    words_in = len(inside["key"]) if "pos" in inside else _PHILOX
+    place = inside.get("pos", content["numpy"].get("buffer_pos", 0))
+    if type(place) is not int or not 0 <= place <= words_in:
+        raise ValueError(f"numpy's generator cannot be at {place!r}")
+    with preserved():
+        replace(state, cuda=()).restore()
+    return state
 
 
 def _legacy(value: Any) -> Any:
@@ -101,9 +115,7 @@ def _bytes(value: Tensor) -> dict[str, Any]:
 
 
 def _tensor(content: Any) -> Tensor:
-    kind = getattr(torch, content["dtype"])
-    if not isinstance(kind, torch.dtype):
-        raise ValueError(f"{content['dtype']!r} is no type of a tensor")
+    kind = DTYPES[content["dtype"]]
     raw = bytearray(_unpacked(content["bytes"]))
     flat = torch.frombuffer(raw, dtype=kind) if raw else torch.empty(0, dtype=kind)
     return flat.reshape(content["shape"]).clone()

@@ -12,11 +12,11 @@ from mlo.checkpoint.folder import present
 from mlo.checkpoint.manifest import Content, read_manifest
 from mlo.checkpoint.position import decoded_position
 from mlo.checkpoint.ranks import Ranks
-from mlo.checkpoint.storage import check_files, read
+from mlo.checkpoint.storage import checked, read
 from mlo.checkpoint.tree import decoded, keys
 from mlo.checkpoint.writing import Folder, check_engine
 from mlo.engine import Engine
-from mlo.errors import DamagedError, DataError
+from mlo.errors import DamagedError, DataError, MLOError
 from mlo.gradient import recording
 from mlo.position import Position
 from mlo.snapshot import Snapshot
@@ -61,7 +61,7 @@ def restore(engine: Engine, folder: Folder, *, place: bool = True) -> Any:
         raise DataError(f"{path}: rank {other} sees another checkpoint there than rank 0: let all ranks see one")
     if found.position is not None:
         position = found.position
-        ranks.agreed(lambda: engine.seek(position))
+        ranks.agreed(lambda: _seek(engine, path, position))
     engine.rewind(found.snapshot)
     return found.more
 
@@ -75,9 +75,9 @@ def read_more(folder: Path) -> Any:
     """
     path = present(folder)
     manifest = read_manifest(path)
-    check_files(path, manifest.files)
     wanted = set(keys(manifest.content.more))
-    tensors = read(path, {key: place for key, place in manifest.places.items() if key in wanted}) if wanted else {}
+    with checked(path, manifest.files) as streams:
+        tensors = read(path, streams, {key: place for key, place in manifest.places.items() if key in wanted})
     return decoded(manifest.content.more, tensors.__getitem__, {})
 
 
@@ -97,13 +97,24 @@ def _read(engine: Engine, path: Path, ranks: Ranks, *, place: bool) -> _Found:
     if found is not None:
         raise DataError(f"{path}: {found}: {_CURE}")
     position = _position(path, content, ranks) if place else None
-    check_files(folder, manifest.files)
-    tensors = read(folder, manifest.places)
+    with checked(folder, manifest.files) as streams:
+        tensors = read(folder, streams, manifest.places)
     try:
         snapshot = unpacked(engine.graph, now, content, tensors)
         return _Found(snapshot, position, decoded(content.more, tensors.__getitem__, {}), manifest.digest)
     except DataError as error:
         raise DataError(f"{path}: {error}: {_CURE}") from error
+
+
+def _seek(engine: Engine, path: Path, position: Position) -> None:
+    try:
+        engine.seek(position)
+    except MLOError:
+        raise
+    except Exception as error:  # batches of a user take, or refuse, what was saved of them
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        cure = "give the same batches on the same devices, or place=False, so that batches begin anew"
+        raise DataError(f"{path}: its place cannot be gone back to ({reason}): {cure}") from error
 
 
 def _position(path: Path, content: Content, ranks: Ranks) -> Position:
@@ -114,4 +125,5 @@ def _position(path: Path, content: Content, ranks: Ranks) -> Position:
     try:
         return decoded_position(content.places[ranks.rank])
     except ValueError as error:
-        raise DamagedError(f"{path}: its places are damaged ({error}): take an earlier checkpoint") from error
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path}: its places are damaged ({reason}): take an earlier checkpoint") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from mlo.checkpoint.folder import discard
+from mlo.checkpoint.folder import discard, readable
 from mlo.checkpoint.ranks import Ranks
 from mlo.checkpoint.reading import read_more, restore
 from mlo.checkpoint.writing import Folder, check_engine, save
@@ -127,7 +127,7 @@ class Checkpoints:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the checkpoints that there are, ascending; damaged ones, too."""
-        if not self.folder.is_dir():
-            return []
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir() if path.is_dir())
+        with readable(self.folder):
+            folders = [path for path in self.folder.iterdir() if path.is_dir()] if self.folder.is_dir() else []
+        found = (_NAME.fullmatch(path.name) for path in folders)
         return sorted({int(match[1] or match[2]) for match in found if match is not None})

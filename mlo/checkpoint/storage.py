@@ -1,28 +1,37 @@
 """Named tensors in files of torch.distributed.checkpoint.
 
 Its own index, `.metadata`, is a pickle: whoever reads it runs what it says. It is written for other readers, and not
-read here; where each tensor lies is kept in the manifest as well. A tensor itself is read by
-`torch.load(weights_only=True)`, which runs nothing.
+read here; where each tensor lies is kept in the manifest as well. A tensor itself is a ZIP file with a small pickle and
+the bytes of its numbers; only the bytes are read here. So no pickle is read at all.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import math
 import os
+import sys
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from mlo.checkpoint.tree import Tensors
 from mlo.errors import DamagedError
 
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
+Streams = dict[str, BufferedReader]
+
 _SUFFIX = ".distcp"
+_HEADER = 30  # bytes of a ZIP file before the name of an entry
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,6 @@ class Place:
     relative_path: str
     offset: int
     length: int
-
-    @property
-    def transform_descriptors(self) -> None:
-        """What the bytes went through: nothing."""
-        return None
 
     def content(self) -> dict[str, Any]:
         """Return the attributes as plain data."""
@@ -79,7 +83,8 @@ def write(folder: Path, tensors: Tensors) -> dict[str, Place]:
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    copies = {key: value.cpu().contiguous() for key, value in tensors.items()}
+    # Resolved, for what a conjugate still waits to become is said by the pickle, which is not read.
+    copies = {key: value.cpu().contiguous().resolve_conj().resolve_neg() for key, value in tensors.items()}
     with _raised():
         found: Any = save(dict(copies), storage_writer=FileSystemWriter(folder), no_dist=True)
     stored = {index.fqn: info for index, info in found.storage_data.items()}
@@ -88,52 +93,87 @@ def write(folder: Path, tensors: Tensors) -> dict[str, Place]:
 
 def digests(folder: Path) -> dict[str, list[Any]]:
     """Return size and SHA-256 of each file in a folder, by name."""
-    return {file.name: _digest(file) for file in sorted(folder.iterdir())}
+    found = {}
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as stream:
+            found[file.name] = _digest(stream)
+    return found
 
 
-def check_files(folder: Path, files: Mapping[str, list[Any]]) -> None:
-    """Compare files with what they were when they were written.
+@contextmanager
+def checked(folder: Path, files: Mapping[str, list[Any]]) -> Iterator[Streams]:
+    """Open files and compare them with what they were when they were written.
+
+    They stay open: what is read of them is what was compared, even if another process replaces them meanwhile.
+
+    Args:
+        folder: Where they are.
+        files: What they should be, as `digests` says.
+
+    Yields:
+        The open files, by name.
 
     Raises:
         DamagedError: If one is missing, or is not what was written; the message names it.
     """
-    for name, expected in files.items():
-        file = folder / name
-        try:
-            if file.stat().st_size == expected[0] and _digest(file) == expected:
-                continue
+    with ExitStack() as held:
+        found: Streams = {}
+        for name, expected in files.items():
             what = "is not what was written"
-        except OSError as error:
-            what = f"cannot be read ({error.strerror or error})"
-        raise DamagedError(f"{file}: {what}: take an earlier checkpoint")
+            try:
+                stream = held.enter_context((folder / name).open("rb"))
+                if os.fstat(stream.fileno()).st_size == expected[0] and _digest(stream) == expected:
+                    found[name] = stream
+                    continue
+            except OSError as error:
+                what = f"cannot be read ({error.strerror or error})"
+            raise DamagedError(f"{folder / name}: {what}: take an earlier checkpoint")
+        yield found
 
 
-def read(folder: Path, places: Mapping[str, Place]) -> Tensors:
-    """Read tensors to memory of the host, of files that were checked.
+def read(folder: Path, streams: Streams, places: Mapping[str, Place]) -> Tensors:
+    """Read tensors to memory of the host.
+
+    Args:
+        folder: Where they are, for errors.
+        streams: The files, which were checked.
+        places: Where each lies.
 
     Raises:
         DamagedError: If they cannot be read; the message names the folder.
     """
-    from torch.distributed.checkpoint.state_dict_loader import load
-
     try:
-        tensors = {
-            key: torch.empty(place.shape, dtype=DTYPES[place.dtype], device="cpu") for key, place in places.items()
-        }
-        with _raised():
-            load(dict(tensors), storage_reader=_reader(folder, places), no_dist=True)
+        return {key: _tensor(streams[place.relative_path], place) for key, place in places.items()}
     except Exception as error:  # a foreign file can fail in any way
         # The first sentence: what follows in torch's messages is advice that does not fit here.
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).split(". ")[0] or type(error).__name__
         raise DamagedError(
             f"{folder}: its tensors cannot be read ({reason[:200]}): take an earlier checkpoint"
         ) from error
-    return tensors
 
 
-def _digest(file: Path) -> list[Any]:
-    with file.open("rb") as stream:
-        return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
+def _tensor(stream: BufferedReader, place: Place) -> torch.Tensor:
+    """Read a tensor: the bytes that `torch.save` has put under `data/0`, and not the pickle that describes them."""
+    stream.seek(place.offset)
+    content = stream.read(place.length)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        (entry,) = (one for one in archive.infolist() if one.filename.endswith("/data/0"))
+        orders = [archive.read(one) for one in archive.infolist() if one.filename.endswith("/byteorder")]
+    kind, header = DTYPES[place.dtype], content[entry.header_offset :][:_HEADER]
+    size = math.prod(place.shape) * kind.itemsize
+    # Before there is a tensor: a few bytes must not ask for all of the memory.
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != size or orders != [sys.byteorder.encode()]:
+        raise ValueError(f"there are no {size} bytes of {place.dtype} in the order of this machine")
+    lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))  # of the name and of what follows it
+    start = entry.header_offset + _HEADER + sum(lengths)
+    value = torch.empty(place.shape, dtype=kind, device="cpu")
+    if size:
+        value.view(-1).view(torch.uint8).numpy()[:] = numpy.frombuffer(content, numpy.uint8, size, start)
+    return value
+
+
+def _digest(stream: BufferedReader) -> list[Any]:
+    return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
 def fingerprints(tensors: Tensors) -> dict[str, str]:
@@ -152,25 +192,6 @@ def _place(value: torch.Tensor, info: Any) -> Place:
     return Place(tuple(value.shape), kind, info.relative_path, info.offset, info.length)
 
 
-def _reader(folder: Path, places: Mapping[str, Place]) -> Any:
-    """Return a reader that knows from the manifest where everything lies."""
-    from torch.distributed.checkpoint import metadata as meta
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-
-    class Reader(FileSystemReader):
-        def read_metadata(self, *args: Any, **kwargs: Any) -> meta.Metadata:
-            found = meta.Metadata({}, planner_data={}, storage_data={})
-            for key, place in places.items():
-                size, start = torch.Size(place.shape), torch.Size([0] * len(place.shape))
-                kind = meta.TensorProperties(dtype=DTYPES[place.dtype])
-                chunks = [meta.ChunkStorageMetadata(start, size)]
-                found.state_dict_metadata[key] = meta.TensorStorageMetadata(kind, size, chunks)
-                found.storage_data[meta.MetadataIndex(key, start)] = place
-            return found
-
-    return Reader(folder)
-
-
 @contextmanager
 def _raised() -> Iterator[None]:
     """Let what torch reports as a failure of ranks be raised as the exception that it is."""
@@ -183,4 +204,12 @@ def _raised() -> Iterator[None]:
             yield
         except CheckpointException as error:
             causes = [cause for cause, _ in error.failures.values()]
-            raise (causes[0] if causes else RuntimeError(str(error))) from error
+            raise _first(causes[0] if causes else RuntimeError(str(error))) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what the system said, where torch has failed once more because of it, as over a file that is not whole."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError):
+        inner = inner.__context__
+    return inner or error

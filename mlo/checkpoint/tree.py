@@ -16,11 +16,25 @@ from torch import Tensor
 
 from mlo.errors import DataError
 
+_DEPTH = 64  # of nodes inside each other: far from the limit of Python's recursion
+
 Node = dict[str, Any]
 Tensors = dict[str, Tensor]
 
 NOTHING: Node = {"value": None}
 """The node of None."""
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "tensor": (str,),
+    "value": (type(None), bool, int, str),
+    "float": (str,),
+    "tuple": (list,),
+    "list": (list,),
+    "dict": (list,),
+    "ordered": (list,),
+    "record": (str,),
+}
+_FORMS = [[kind] for kind in _KINDS if kind != "record"] + [["fields", "record"]]
 
 
 def escaped(name: object) -> str:
@@ -59,6 +73,8 @@ def encoded(value: Any, path: str, tensors: Tensors) -> Node:
     Raises:
         DataError: If it holds something that is neither a tensor nor a number, nor a tuple, list or dict of such.
     """
+    if path.count("/") > _DEPTH:
+        raise DataError(f"{path[:80]}...: a state of more than {_DEPTH} levels cannot be kept: let it be flatter")
     if isinstance(value, Tensor):
         return {"tensor": keep(tensors, path, value)}
     if isinstance(value, float):
@@ -109,27 +125,33 @@ def decoded(node: Node, place: Callable[[str], Tensor], records: Mapping[str, ty
     return dict(pairs) if kind == "dict" else OrderedDict(pairs)
 
 
-def keys(node: Any) -> Iterator[str]:
+def keys(node: Any, depth: int = 0) -> Iterator[str]:
     """Yield the keys of the tensors in a node.
 
+    Args:
+        node: The node.
+        depth: In how many others it lies.
+
     Raises:
-        ValueError: If it is no node.
+        ValueError: If it is no node, of the form and the depth that `encoded` gives it.
     """
-    kind, content = next(iter(node.items()))
-    if kind == "tensor" and type(content) is str:
+    if type(node) is not dict or sorted(node) not in _FORMS or depth > _DEPTH:
+        raise ValueError("no part of a state, or one too deep inside of others")
+    kind, content = ("record", node["record"]) if "record" in node else next(iter(node.items()))
+    if type(content) not in _KINDS[kind]:
+        raise ValueError(f"{kind!r} cannot be a {type(content).__name__}")
+    if kind == "tensor":
         yield content
+    elif kind == "float":
+        float(content)
     elif kind in ("tuple", "list"):
         for part in content:
-            yield from keys(part)
-    elif kind in ("dict", "ordered", "record"):
+            yield from keys(part, depth + 1)
+    elif kind != "value":
         for name, part in node["fields"] if kind == "record" else content:
             if type(name) not in (str, int):
                 raise ValueError(f"{name!r} is no name of a part of a state")
-            yield from keys(part)
-    elif kind == "float":
-        float(content)
-    elif kind != "value" or not isinstance(content, bool | int | str | None):
-        raise ValueError(f"{kind!r} is no part of a state")
+            yield from keys(part, depth + 1)
 
 
 def records(value: Any) -> dict[str, type]:

@@ -18,6 +18,7 @@ from applications.nas.retrain import run as module
 from applications.nas.retrain.folder import evaluate_again, read_retrain_folder
 from applications.nas.retrain.run import retrain_run
 from applications.nas.run_folder import write_json
+from applications.nas.sealed import write_sealed
 from applications.nas.settings import CifarForm, DigitsData, RetrainSettings, RetrainWeights, SearchSettings
 from applications.nas.space.zoo import ZOO
 from applications.nas.tasks import load_tasks
@@ -154,18 +155,23 @@ def foreign(path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, path)
 
 
+def of_another(path: Path) -> None:
+    write_sealed(path, {"weight": torch.zeros(2)})
+
+
 def running_code(path: Path) -> None:
     torch.save({"weight": Path}, path)
 
 
 SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("digits-4.pt", Path.unlink, r"digits-4\.pt is missing"),
-    ("digits-4.pt", lambda path: path.write_bytes(b""), "holds no weights that can be read"),
-    ("digits-4.pt", lambda path: path.write_bytes(path.read_bytes()[:1000]), "holds no weights that can be read"),
-    ("digits-4.pt", lambda path: path.write_text("weights"), "holds no weights that can be read"),
-    ("digits-4.pt", running_code, "holds no weights that can be read"),
-    ("digits-4.pt", foreign, "holds the weights of another network"),
-    ("digits-4.pt", lambda path: torch.save([1], path), "holds the weights of another network"),
+    ("digits-4.pt", lambda path: path.write_bytes(b""), "is not what was written"),
+    ("digits-4.pt", lambda path: path.write_bytes(path.read_bytes()[:1000]), "is not what was written"),
+    ("digits-4.pt", lambda path: path.write_text("weights"), "is not what was written"),
+    ("digits-4.pt", running_code, "is not what was written"),
+    ("digits-4.pt", foreign, "is not what was written"),
+    ("digits-4.pt", of_another, "holds the weights of another network"),
+    ("digits-4.pt", lambda path: write_sealed(path, [1]), "holds the weights of another network"),
     ("genotype.json", lambda path: path.write_text(ZOO["PDARTS"].to_json()), "holds the weights of another network"),
     ("genotype.json", Path.unlink, "genotype"),
     ("config.json", Path.unlink, r"config\.json cannot be read"),

@@ -102,7 +102,7 @@ def read_searched(folder: Path) -> Searched:
         seconds=_number(file, content, "seconds"),
         devices=_of(file, content, "devices", int),
         device=_text(file, content, "device"),
-        skips={name: int(count) for name, count in _of(file, content, "skips", dict).items()},
+        skips=_counts(file, _of(file, content, "skips", dict)),
         settings=read_object(folder / CONFIG, CUT_OFF),
     )
 
@@ -142,6 +142,10 @@ def _of(file: Path, content: Mapping[str, Any], key: str, kind: type[Any]) -> An
     if type(value) is not kind:
         raise DataError(f"{file}: {key!r} is {value!r}, not of type {kind.__name__}: it was written by another version")
     return value
+
+
+def _counts(file: Path, content: Mapping[str, Any]) -> dict[str, int]:
+    return {name: _of(file, content, name, int) for name in content}
 
 
 def _text(file: Path, content: Mapping[str, Any], key: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from applications.nas.config_file import from_json, to_json
 from applications.nas.data import Task, check_splits
-from applications.nas.files import read_json, read_text, tidy
+from applications.nas.files import read_object, read_text, tidy
 from applications.nas.launch import Ranks, job_name
 from applications.nas.progress import Tick
 from applications.nas.retrain.build import check_fit
@@ -138,7 +138,7 @@ def _check_search(search: Path, tasks: tuple[Task, ...]) -> None:
     file = search / SPLITS
     if not file.is_file():
         return
-    records = read_json(file, "search again")
+    records = read_object(file, "search again")
     try:
         check_splits([task for task in tasks if task.name in records], records)
     except DataError as error:

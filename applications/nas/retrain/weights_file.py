@@ -1,4 +1,4 @@
-"""The weights of a trained network, in a file that loads without running code."""
+"""The weights of a trained network, in a file that loads without running code and tells whether it was changed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from applications.nas.files import write_tensors
+from applications.nas.sealed import read_sealed, write_sealed
 from mlo import DataError
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's state dict, on the CPU: whole or not at all."""
-    write_tensors(path, {name: value.cpu() for name, value in network.state_dict().items()})
+    """Write a network's state dict, on the CPU: whole or not at all.
+
+    Args:
+        network: The network.
+        path: The file, for `load_weights` or `torch.load(path, weights_only=True)`.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    write_sealed(path, {name: value.cpu() for name, value in network.state_dict().items()})
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
     """Read what `save_weights` wrote into a network of the same architecture.
 
     Raises:
-        DataError: The file is missing, is no such file, or holds the weights of another network.
+        DamagedError: The file is not what was written.
+        DataError: It is missing, or holds the weights of another network.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing: without it the network must be trained again")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file can fail in any way
-        raise DataError(f"{path} holds no weights that can be read: train the network again") from error
+    state = read_sealed(path, "train the network again")
     mine = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     fits = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     theirs = {name: tuple(value.shape) for name, value in state.items()} if fits else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from applications.nas.files import explained
@@ -28,13 +28,13 @@ def held(folder: Path) -> Iterator[None]:
         DataError: If nothing can be written there.
     """
     file = folder / LOCK
-    with explained(folder):
-        file.touch()
-    with locked(file) as free:
+    with ExitStack() as stack:
+        with explained(folder):
+            file.touch()
+            free = stack.enter_context(locked(file))
         if not free:
-            holder = file.read_text(encoding="utf-8", errors="replace").strip()
             raise ConfigError(
-                f"{folder}: another process works there ({holder}): wait for its end, or name another folder"
+                f"{folder}: another process works there{_holder(file)}: wait for its end, or name another folder"
             )
         with explained(folder):
             file.write_text(f"process {os.getpid()} of {socket.gethostname()}\n", encoding="utf-8")
@@ -43,3 +43,11 @@ def held(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 file.unlink()
+
+
+def _holder(file: Path) -> str:
+    """Return what the other process has written of itself; nothing if it has just begun, or ended."""
+    with suppress(OSError):
+        told = file.read_text(encoding="utf-8", errors="replace").strip()
+        return f" ({told[:100]})" if told else ""
+    return ""
