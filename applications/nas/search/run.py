@@ -13,6 +13,7 @@ from applications.nas.launch import Ranks
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import (
     CONFIG,
+    RESULTS,
     SPLITS,
     RunLog,
     read_genotype,
@@ -185,8 +186,13 @@ def _go(
 
 def _outcome(folder: Path) -> SearchOutcome:
     """Return the outcome of a search that has finished."""
-    found = read_results(folder)
-    return SearchOutcome(read_genotype(folder), int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
+    read_search_settings(folder)  # which refuses the folder of something else
+    found, genotype = read_results(folder), read_genotype(folder)
+    try:
+        return SearchOutcome(genotype, int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"{folder / RESULTS} is not what a search writes"
+        raise DataError(f"{what}: search again, `mlo-nas search --config {folder} --out NEW`") from error
 
 
 def _alone(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:
