@@ -86,8 +86,8 @@ class Stopper:
 def stoppable(also: Sequence[signal.Signals] = ()) -> Iterator[Stopper]:
     """Let Ctrl-C and SIGTERM ask for the end of the body in place of ending it.
 
-    In a thread other than the main one, signals are somebody else's, and nothing asks. A signal that is ignored, as Ctrl-C is
-    by what a script starts in the background, stays so.
+    In a thread other than the main one, signals are somebody else's, and nothing asks. A signal that is ignored,
+    as Ctrl-C is by what a script starts in the background, stays so.
 
     Args:
         also: Other signals that ask for it, such as a scheduler's warning; however often they come, nothing stops at
