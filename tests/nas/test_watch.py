@@ -215,6 +215,6 @@ def test_a_limit_on_skips_hides_no_collapse(tmp_path: Path) -> None:
     assert sum(edge.operation == "skip_connect" for edge in genotype.normal.edges) == 2
     strengths = method.strengths(variables, space, place)
     with RunLog(tmp_path) as log:
-        record = module.Record(tmp_path, log, silent, 1, Alarms(WatchSettings()))
+        record = module.Record(tmp_path, log, silent, 1, Alarms(WatchSettings()), {})
         record.end_epoch(module.Epoch(place, variables, strengths, space, genotype, False, Sight()))
     assert "8 of the 8 edges of the normal cell are skip connections" in record.warnings[0]
