@@ -100,6 +100,7 @@ def watch_buffers(context: Context, name: str, buffers: Params, look: Look) -> N
 
 def _spoilt(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     """Return whether there is an entry that is not finite and was: a mask, or a best value, may begin infinite."""
+    before, after = ([value.to_dense() for value in values] for values in (before, after))
     masks = [~torch.isfinite(value) for value in after]
     fits = len(before) == len(after) and all(old.shape == new.shape for old, new in zip(before, after, strict=True))
     if fits:
@@ -109,6 +110,13 @@ def _spoilt(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 
 def _add(values: Sequence[Tensor], blame: Callable[[], None], look: Look) -> None:
     """Let `look` call `blame` if a norm is not finite; squares may overflow where nothing is wrong."""
-    sizes = [torch.linalg.vector_norm(value.detach()) for value in values]
+    sizes = [torch.linalg.vector_norm(_stored(value.detach())) for value in values]
     if sizes:
         look.finite(sizes[0] if len(sizes) == 1 else stacked(sizes).sum(), blame)
+
+
+def _stored(value: Tensor) -> Tensor:
+    """Return the entries of a tensor; of a sparse one, those that it holds."""
+    if value.layout == torch.strided:
+        return value
+    return (value.coalesce() if value.layout == torch.sparse_coo else value).values()

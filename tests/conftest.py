@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 import hypothesis
 import numpy as np
@@ -24,6 +25,10 @@ TORCH_RANDOM = TorchRandom()  # hypothesis keeps a weak reference only
 hypothesis.register_random(TORCH_RANDOM)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25, print_blob=True)
 hypothesis.settings.load_profile("ci")
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell: tests send it to themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,8 @@ class Stopper:
 def stoppable(also: Sequence[signal.Signals] = ()) -> Iterator[Stopper]:
     """Let Ctrl-C and SIGTERM ask for the end of the body in place of ending it.
 
-    In a thread other than the main one, signals are somebody else's, and nothing asks.
+    In a thread other than the main one, signals are somebody else's, and nothing asks. A signal that is ignored,
+    as Ctrl-C is by what a script starts in the background, stays so.
 
     Args:
         also: Other signals that ask for it, such as a scheduler's warning; however often they come, nothing stops at
@@ -99,7 +100,8 @@ def stoppable(also: Sequence[signal.Signals] = ()) -> Iterator[Stopper]:
     if threading.current_thread() is not threading.main_thread():
         yield stopper
         return
-    before: dict[signal.Signals, Any] = {one: signal.signal(one, stopper.receive) for one in (*SIGNALS, *also)}
+    heard = [one for one in (*SIGNALS, *also) if signal.getsignal(one) != signal.SIG_IGN]
+    before: dict[signal.Signals, Any] = {one: signal.signal(one, stopper.receive) for one in heard}
     try:
         yield stopper
     finally:

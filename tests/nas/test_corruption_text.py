@@ -20,7 +20,7 @@ from applications.nas.draw.sketch import GRAPH, GraphSketch, Stage, read_sketch,
 from applications.nas.report.read import find_runs
 from applications.nas.retrain import run as retraining
 from applications.nas.retrain.folder import read_begun, read_retrain_folder
-from applications.nas.retrain.ledger import Unfinished, job_of
+from applications.nas.retrain.ledger import Unfinished
 from applications.nas.retrain.training import Training
 from applications.nas.run_folder import (
     History,
@@ -31,6 +31,7 @@ from applications.nas.run_folder import (
     read_results,
     read_search_settings,
 )
+from applications.nas.run_folder.place import job_of
 from applications.nas.settings import DigitsData, RetrainData
 from applications.nas.space.zoo import ZOO
 from applications.nas.tasks import load_tasks

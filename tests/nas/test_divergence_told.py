@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 import mlo
 from applications.nas.cli import main
+from applications.nas.data.memory import Batches
 from applications.nas.formulations import build_graph
-from applications.nas.settings import Interleaving, MultiTask, SingleTask
+from applications.nas.run_folder import read_metrics
+from applications.nas.search import record, search
+from applications.nas.settings import (
+    GradientSettings,
+    Interleaving,
+    MultiTask,
+    SearchSettings,
+    SingleTask,
+    SupernetSettings,
+    WatchSettings,
+)
 from tests.nas.tiny import ALPHAS, learner, setup
 
 FORMULATIONS = {"single": SingleTask(), "multi": MultiTask(), "interleaving": Interleaving(rounds=1, weight=1.0)}
@@ -41,3 +54,29 @@ def test_the_command_tells_it_on_one_line(tmp_path: Path, capsys: pytest.Capture
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: the loss of problem 'architecture' is nan, from term 1 ('digits'): check its batch")
     assert "(in outer step 1 of the engine; batch 1 of pass 1 of problem 'architecture', batch 1 of " in error
+
+
+def test_a_bad_batch_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many in a row as were allowed; the page of the run tells of each, and a search without leave stops."""
+    settings = replace(
+        SearchSettings(formulation=SingleTask(), gradient=GradientSettings("first"), epochs=1, batch=80, device="cpu"),
+        supernet=SupernetSettings(nodes=1, primitives=("none", "skip_connect"), channels=1, layers=3),
+        bad_batches=2,
+    )
+    monkeypatch.setattr(record, "draw_search", lambda *_: ([], []))
+    drawn: list[int] = []
+    inner = Batches._prepare
+
+    def spoilt(self: Batches, *arguments: Any) -> tuple[Tensor, Tensor]:
+        x, y = inner(self, *arguments)
+        drawn.append(len(x))
+        return (x * math.nan if len(drawn) in (5, 7) else x), y
+
+    monkeypatch.setattr(Batches, "_prepare", spoilt)
+    search(replace(settings, watch=WatchSettings(gap=False)), tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 4
+    page = (tmp_path / "run" / "README.md").read_text()
+    assert page.count("a batch was left out: the loss of problem ") == 2
+    drawn.clear()
+    with pytest.raises(mlo.DivergenceError):
+        search(replace(settings, watch=WatchSettings(gap=False), bad_batches=0), tmp_path / "stops")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from applications.nas.retrain import retrain
 from applications.nas.retrain.checkpoint import Keeper
 from applications.nas.run_folder import MetricsFile
 from applications.nas.search import record, search
-from applications.nas.search import run as module
+from applications.nas.search import request as module
 from applications.nas.settings import (
     CifarForm,
     Formulation,
@@ -77,8 +78,10 @@ class Sampler:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(record, "draw_search", lambda *_: ([], []))
+    logging.disable(logging.DEBUG)  # torch tells much of each checkpoint, and pytest would keep it
     with apart():
         yield
+    logging.disable(logging.NOTSET)
 
 
 def level(settings: SearchSettings, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, kept: int = 0) -> None:

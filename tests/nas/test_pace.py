@@ -78,7 +78,7 @@ def test_the_first_rank_decides(rank: int, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ({"share": 0.0}, "checkpoint: share must be above 0 and at most 1, got share=0.0"),
         ({"share": 1.5}, "checkpoint: share must be above 0 and at most 1, got share=1.5"),
-        ({"share": math.nan}, "checkpoint: share must be above 0"),
+        ({"share": math.nan}, "checkpoint: share must be finite, got share=nan"),
         ({"share": -1.0}, "checkpoint: share must be above 0"),
         ({"keep": 0}, "checkpoint: keep must be at least 1, got keep=0"),
     ],

@@ -32,6 +32,7 @@ from applications.nas.settings import (
     SupernetSettings,
 )
 from applications.nas.space.zoo import ZOO
+from applications.nas.stopping import stoppable
 from tests.nas.interrupted import assert_same_search, killed, run
 
 SETTINGS = SearchSettings(
@@ -140,6 +141,19 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, number: int, code: int) -
     assert time.monotonic() - start < 5
 
 
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stoppable() as stopper:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopper.asked() is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopper.asked() == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_what_cannot_be_resumed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def told(*more: str) -> str:
         assert main(["search", *more]) == 2
@@ -223,6 +237,7 @@ def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for after in (45, 25):
         assert killed(lambda: run(SETTINGS, tmp_path), after)
+        time.sleep(1.1)  # event files are ordered by the second in which they were begun
     resume(tmp_path)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

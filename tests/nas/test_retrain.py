@@ -181,12 +181,11 @@ def test_a_last_batch_of_one_image_is_left_out(tmp_path: Path) -> None:
     retrain(GENOTYPE, toy, replace(SETTINGS, batch=17, epochs=1), 0, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("network", "culprit"), [(CifarForm(2, 3, auxiliary=True), "auxiliary=True"), (CifarForm(0, 3), "channels=0")]
-)
-def test_what_does_not_fit_is_found_beforehand(network: CifarForm, culprit: str) -> None:
-    with pytest.raises(ConfigError, match=culprit):
-        check_fit(ZOO["DARTS_V2"], digits(), replace(SETTINGS, network=network))
+def test_what_does_not_fit_is_found_beforehand() -> None:
+    with pytest.raises(ConfigError, match="auxiliary=True"):
+        check_fit(ZOO["DARTS_V2"], digits(), replace(SETTINGS, network=CifarForm(2, 3, auxiliary=True)))
+    with pytest.raises(ConfigError, match="channels=0"):
+        CifarForm(0, 3)
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,9 @@ def _own_chance() -> Iterator[None]:
 @pytest.mark.usefixtures("_own_chance")
 def test_a_rank_that_was_not_there_begins_anew() -> None:
     cpu, drawn = torch.device("cpu"), []
-    states = [chance.generator_states(cpu)]
+    kept = chance.generator_states(cpu)
     for rank, epoch in ((0, 2), (0, 3), (1, 2), (1, 2), (2, 2), (1, 3)):
-        chance.restore_generators(states, rank, cpu, 7, epoch)
+        chance.restore_generators(kept if rank == 0 else None, cpu, 7, epoch, rank)
         drawn.append(torch.rand(()).item())
     assert drawn[0] == drawn[1], "that of rank 0 was kept"
     assert drawn[2] == drawn[3]

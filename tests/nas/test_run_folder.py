@@ -81,7 +81,8 @@ def test_a_run_that_fails_keeps_what_it_wrote_and_what_was_there(tmp_path: Path)
     for name, text in (("run", "step"), ("mine", "")):
         with pytest.raises(ConfigError):
             fail(name, text=text)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["metrics.csv", "mine", "run"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["failure.txt", "metrics.csv", "mine", "run"]
+    assert (tmp_path / "run" / "failure.txt").read_text() == f"no (what was done until then is in {tmp_path / 'run'})\n"
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

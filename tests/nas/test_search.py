@@ -178,8 +178,10 @@ def test_statistics_of_supernets_stay_finite(
     form: Formulation, looks_ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines: list[mlo.Engine] = []
-    run = mlo.Engine.run
-    monkeypatch.setattr(mlo.Engine, "run", lambda engine, *a, **k: (engines.append(engine), run(engine, *a, **k))[1])
+    step = mlo.Engine.step
+    monkeypatch.setattr(
+        mlo.Engine, "step", lambda engine, **options: (engines.append(engine), step(engine, **options))[1]
+    )
     search(replace(SETTINGS, formulation=form, gradient=GradientSettings("exact")), tmp_path)
     engine = engines[0]
     assert engine.look_ahead == looks_ahead

@@ -48,7 +48,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         (("1", "2", "50"), "linear"),
         (("1", "10", "100"), "log"),
         (("0", "0.1", "10"), "symlog"),
-        (("-1", "0.1", "100"), "linear"),
         (("0", "0.5"), "linear"),
         (("5",), "linear"),
     ],

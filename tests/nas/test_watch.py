@@ -22,6 +22,7 @@ from applications.nas.progress import silent
 from applications.nas.run_folder import RunLog
 from applications.nas.search import record as module
 from applications.nas.search import search
+from applications.nas.search.epoch import Epoch
 from applications.nas.settings import (
     Formulation,
     Interleaving,
@@ -215,6 +216,6 @@ def test_a_limit_on_skips_hides_no_collapse(tmp_path: Path) -> None:
     assert sum(edge.operation == "skip_connect" for edge in genotype.normal.edges) == 2
     strengths = method.strengths(variables, space, place)
     with RunLog(tmp_path) as log:
-        record = module.Record(tmp_path, log, silent, 1, Alarms(WatchSettings()))
-        record.end_epoch(module.Epoch(place, variables, strengths, space, genotype, False, Sight()))
+        record = module.Record(tmp_path, log, silent, 1, Alarms(WatchSettings()), {})
+        record.end_epoch(Epoch(place, variables, strengths, space, genotype, False, Sight()))
     assert "8 of the 8 edges of the normal cell are skip connections" in record.warnings[0]

@@ -42,6 +42,7 @@ _ANY = {
     "watch.gap": OURS,
     "watch.eigenvalue": OURS,
     "device": OURS,
+    "bad_batches": OURS + "; none is left out",
     "deterministic": OURS + "; off",
 }
 _SEARCH_OF_DARTS = {

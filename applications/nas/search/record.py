@@ -6,12 +6,10 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import mlo
 from applications.nas.formulations import ARCHITECTURE
@@ -20,38 +18,14 @@ from applications.nas.methods.derivation import strongest_cells
 from applications.nas.progress import Tick
 from applications.nas.run_folder import GENOTYPE, RESULTS, History, RunLog, count_skips, write_json, write_text
 from applications.nas.search.checkpoint import write_checkpoint
+from applications.nas.search.epoch import Epoch
 from applications.nas.search.pages import draw_search, explain_search
 from applications.nas.settings import Interleaving, MultiTask, SearchSettings
-from applications.nas.space.cell import CellSpace
-from applications.nas.space.genotype import Genotype
 from applications.nas.space.mixture import named_weights
 from applications.nas.tasks import choose_device
-from applications.nas.watch import Alarms, Sight, write_epochs, write_warnings
+from applications.nas.watch import Alarms, write_epochs, write_warnings
 
 log = logging.getLogger("mlo.nas")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What stands at the end of an epoch.
-
-    Attributes:
-        place: Which epoch of which stage.
-        variables: The architecture variables, on the CPU.
-        strengths: What edges and operations are ranked by, (edges, operations) by type of cell.
-        space: What the edges hold.
-        genotype: The cell that they give.
-        frozen: Whether the architecture rested.
-        sight: What was measured.
-    """
-
-    place: Progress
-    variables: dict[str, Tensor]
-    strengths: dict[str, Tensor]
-    space: CellSpace
-    genotype: Genotype
-    frozen: bool
-    sight: Sight
 
 
 class AbstractRecord(ABC):
@@ -170,6 +144,7 @@ class Record(AbstractRecord):
         row |= {f"loss/{name}": value for name, value in report.losses.items()}
         row |= {f"gradient/{name}": value for name, value in report.norms.items()}
         self._log.write(row)
+        self._said += [f"step {self.steps}: a batch was left out: {told}" for told in report.skipped]
         loss = report.losses.get(ARCHITECTURE)
         text = "warm-up of the weights" if loss is None else f"validation loss {loss:.3f}"
         self._tick(self.steps, self._total, text)

@@ -35,8 +35,9 @@ from applications.nas.search.begun import (
     mark_finished,
     take_up,
 )
+from applications.nas.search.epoch import Epoch
 from applications.nas.search.keeper import Keeper, latest
-from applications.nas.search.record import AbstractRecord, Bystander, Epoch, Record, write_outcome
+from applications.nas.search.record import AbstractRecord, Bystander, Record, write_outcome
 from applications.nas.search.request import begin, chosen_tasks, complete
 from applications.nas.search.stage import Course, Prepared, metric_columns, prepare, run_stage
 from applications.nas.search.standing import Standing, recorded

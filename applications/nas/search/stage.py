@@ -24,8 +24,9 @@ from applications.nas.methods import Progress, Stage
 from applications.nas.networks.batched import BatchedSupernet, in_form
 from applications.nas.networks.supernet import Supernet
 from applications.nas.optimizers import cosine
+from applications.nas.search.epoch import Epoch
 from applications.nas.search.keeper import Keeper
-from applications.nas.search.record import AbstractRecord, Epoch
+from applications.nas.search.record import AbstractRecord
 from applications.nas.search.standing import Standing
 from applications.nas.seeded import seeded
 from applications.nas.settings import SearchSettings
@@ -142,7 +143,9 @@ def run_stage(
     Raises:
         Stopped: If a signal asks for it.
     """
-    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(course.settings), parallel=course.parallel)
+    settings, ranks = course.settings, course.parallel
+    policy = settings.on_divergence
+    engine = mlo.Engine(prepared.graph, look_ahead=looks_ahead(settings), parallel=ranks, on_divergence=policy)
     if begun is None:
         at = Standing(prepared.number, 0, 0, False, prepared.space, (), course.generator.get_state(), record.state())
         keeper.milestone(engine, at)

@@ -29,7 +29,7 @@ from applications.nas.settings.watch import WatchSettings
 from applications.nas.space.cell import CellSpace
 from applications.nas.space.operations import PRIMITIVES
 from applications.nas.typed import check_types
-from mlo import Autocast
+from mlo import Autocast, Skip, Stop
 
 
 def method_choice() -> Any:
@@ -121,6 +121,8 @@ class SearchSettings:
     """Of splits, initial values and batch order."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    bad_batches: int = 0
+    """How many batches in a row may be left out whose losses or gradients are not finite; 0 stops at the first."""
     deterministic: bool = False
     """Give the same bits each time on a GPU, too, which is slower; a CPU does so in any case."""
 
@@ -139,6 +141,7 @@ class SearchSettings:
         check("search", self, fits, "accumulate must be at least 1, and leave 2 images for BatchNorm")
         cure = "compile must be off where gradient.rule is exact (torch has no second derivatives of compiled code)"
         check("supernet", self.supernet, not (self.supernet.compile and self.rule == "exact"), cure)
+        check("search", self, 0 <= self.bad_batches < 1000, "bad_batches must be from 0 to 999")
         check("search", self, 0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}")
         edges = net.nodes * (net.nodes + 3) // 2
         count = edges * len(net.primitives) * max(stage.layers for stage in self.stages())  # or the method cannot so
@@ -154,6 +157,11 @@ class SearchSettings:
     def rule(self) -> Rule:
         """How the architecture's gradient is taken, with "published" resolved."""
         return self.method.published if self.gradient.rule == "published" else self.gradient.rule
+
+    @property
+    def on_divergence(self) -> Skip | Stop:
+        """What becomes of a step that met a number which is not finite."""
+        return Skip(self.bad_batches + 1) if self.bad_batches else Stop()
 
     @property
     def autocast(self) -> Autocast | None:
