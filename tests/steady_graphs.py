@@ -70,11 +70,17 @@ def network(rule):
     net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 1)).double()
     x = torch.linspace(-1, 1, 8, dtype=torch.float64).view(4, 2)
 
+    class Fresh:
+        """Two batches in a pass, each a tensor of its own, so that it shows if one is kept."""
+
+        def __iter__(self):
+            return (x.clone() for _ in range(2))
+
     def fit(v, batch):
         return ((v.w(batch) - v.a.tanh()) ** 2).mean()
 
-    lower = mlo.Problem("w", fit, net, reads=["a"], update=SGD, response=rule, batches=[x])
+    lower = mlo.Problem("w", fit, net, reads=["a"], update=SGD, response=rule, batches=Fresh())
     upper = mlo.Problem(
-        "a", lambda v, batch: ((v.w(batch) - 0.5) ** 2).mean(), start(), reads=["w"], update=SGD, batches=[x]
+        "a", lambda v, batch: ((v.w(batch) - 0.5) ** 2).mean(), start(), reads=["w"], update=SGD, batches=Fresh()
     )
     return mlo.ProblemGraph([upper, lower])

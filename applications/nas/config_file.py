@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import sys
 import types
 import typing
@@ -141,12 +142,20 @@ def _parse_tuple(args: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _parse_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Path:
-        return Path(_expect(isinstance(value, str), value, "a path", where))
+        return Path(_expect(_is_path(value), value, "a path", where))
     if kind is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         return float(_expect(fits, value, "a finite number", where))
     fits = value is None if kind is type(None) else type(value) is kind
     return _expect(fits, value, f"of type {kind.__name__}", where)
+
+
+def _is_path(value: Any) -> bool:
+    """Return whether a value is text of which the system may have a file; names that are no UTF-8 are kept."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _expect(fits: bool, value: Any, what: str, where: str) -> Any:

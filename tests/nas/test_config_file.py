@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,18 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 def test_a_key_that_is_given_twice_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^here is not JSON \(it has the key '(seed|lr)' twice\): mend it"):
         from_json(SearchSettings, text, "here")
+
+
+@pytest.mark.parametrize("root", ["a\0b", "\ud800", 3])
+def test_what_no_file_can_be_called_is_no_path(root: Any) -> None:
+    text = changed("data.roots", [root], SEARCH["folders"][1])
+    with pytest.raises(ConfigError, match=r"^here: data: roots\[0\]: expected a path, got "):
+        from_json(SearchSettings, text, "here")
+
+
+def test_a_file_name_that_is_no_text_goes_there_and_back() -> None:
+    settings = replace(SEARCH["folders"][1], data=FolderData((Path(os.fsdecode(b"caf\xe9")),)))
+    assert from_json(SearchSettings, to_json(settings), "here") == settings
 
 
 def test_a_mark_of_byte_order_is_passed_over() -> None:

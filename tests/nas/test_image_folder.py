@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from applications.nas.data import Task, image_folder_task
+from applications.nas.data.decode import decode
 from applications.nas.data.statistics import channel_statistics
 from applications.nas.settings import FolderData
 from applications.nas.tasks import load_tasks
@@ -71,6 +72,13 @@ def test_gray_and_palette_images_become_color(root: Path) -> None:
     Image.new("L", (6, 6), 77).save(root / "test" / "cat" / "gray.png")
     Image.new("P", (6, 6)).save(root / "test" / "cat" / "palette.png")
     assert load(root).test.shape == (3, 6, 6)
+
+
+def test_gray_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
+    shades = np.arange(36, dtype=np.uint16).reshape(6, 6) * 1800
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    found = decode([tmp_path / "deep.png"], None)
+    assert found.equal(torch.from_numpy(shades >> 8).to(torch.uint8).expand(1, 3, 6, 6))
 
 
 def test_hidden_and_other_files_are_passed_over(root: Path) -> None:

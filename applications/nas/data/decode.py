@@ -55,9 +55,16 @@ def open_rgb(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                return file.convert("RGB")
+                return _of_eight_bits(file).convert("RGB")
     except (OSError, SyntaxError, ValueError, *too_large) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}): replace or remove it") from error
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image; one of 16 bits of gray by its upper 8, for Pillow would make all above 255 white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def _decode_one(path: Path, side: int | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
