@@ -15,9 +15,9 @@ the origin is assumed, a multiple of the size that the weights had when they wer
 eigenvalue whatever H, and the distance alone tells.
 
 Where the last stage holds the first one ("cyclic"), the circle may be unstable though no stage is: A grows along with
-d. There a distance that is `FAR` times as large again has to do.
+d. There a distance that is `CIRCLE` times as large again has to do.
 
-With momentum, and with losses that are not quadratic, it is a rule of thumb: weights a thousand times their size at the
+With momentum, and with losses that are not quadratic, it is a rule of thumb: weights a million times their size at the
 start, that one step drives away by more than twice as much again.
 """
 
@@ -38,8 +38,13 @@ from mlo.look import Look
 from mlo.proximal_update import ProximalUpdate
 from mlo.vector import Params, Values, detach, norm
 
-FAR = 1000.0
-"""A size of weights that is out of the question, relative to that at the start, or to 1 for each entry if larger."""
+FAR = 1e6
+"""A size of weights that is out of the question, relative to that at the start, or to 1 for each entry if larger.
+
+A regression whose targets are prices begins near 0 and makes a step to 1e5: at 1e3 that was taken for divergence.
+"""
+CIRCLE = 1e3
+"""A distance in a circle that is out of the question, relative to that size."""
 
 
 def watch_drift(context: Context, traces: Mapping[str, Trace], look: Look) -> None:
@@ -120,7 +125,7 @@ def driven_away(before: float, after: float, *, anchor: float, limit: float, sur
         sure: Whether the step is known to be unstable for every loss.
         circle: Whether the first stage is held near the last one.
     """
-    if (sure and max(before, limit) < after < math.inf) or (circle and FAR * limit < after < math.inf):
+    if (sure and max(before, limit) < after < math.inf) or (circle and CIRCLE * limit < after < math.inf):
         return True
     return 2 * (anchor + limit) < after - before < math.inf
 

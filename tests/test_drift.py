@@ -192,6 +192,22 @@ def test_a_large_but_steady_scale_is_no_divergence():
         pass
 
 
+@pytest.mark.parametrize(("rate", "momentum"), [(0.05, 0.0), (0.4, 0.0), (0.02, 0.9)])
+@pytest.mark.parametrize("target", [2e4, 3e5, -1e6])
+def test_an_optimum_far_from_small_weights_is_no_divergence(target, rate, momentum):
+    """As in a regression of prices beside one of ratings: one step takes the weights up by orders of magnitude."""
+
+    def loss(v, _):
+        return ((v.price - target) ** 2).sum() + 0 * v.a.sum()
+
+    update = step_size(rate, momentum=momentum)
+    price = mlo.Problem("price", loss, torch.full((3,), 1e-3, dtype=F64), reads=["a"], update=update)
+    rating = learner("rating", F64, update=update, curvature=2.0, start=-1e-3)
+    found = engine([rating, price], mlo.Proximal(0.01, step_size=rate))
+    for _ in found.run(60):
+        pass
+
+
 def test_a_rate_that_rises_over_the_bound_is_refused_where_it_does_with_the_stage():
     rates = [0.05, 0.08, 0.12]
     proximal = mlo.Proximal(9.0, step_size=lambda count: rates[count], form="explicit")
