@@ -61,21 +61,45 @@ def test_a_sampler_that_draws_as_it_goes(tmp_path):
     assert losses(whole, 12) == losses(resumed, 12)
 
 
-def test_it_is_resumed_again_and_again(tmp_path, monkeypatch):
-    """Problems whose passes end at different times share a generator; each process counts the passes from 0."""
+class Shuffled:
+    """Batches that keep what decides their order."""
+
+    def __init__(self):
+        self.state = torch.Generator().manual_seed(3)
+
+    def state_dict(self):
+        return {"state": self.state.get_state()}
+
+    def load_state_dict(self, state):
+        self.state.set_state(state["state"])
+
+    def __iter__(self):
+        return iter([(DATA * index,) for index in torch.randperm(5, generator=self.state).tolist()])
+
+
+def sharing_a_generator():
+    generator = torch.Generator().manual_seed(4)
+    return [DataLoader(items(), batch_size=size, shuffle=True, generator=generator) for size in (4, 7)]
+
+
+@pytest.mark.parametrize("batches", [sharing_a_generator, lambda: [Shuffled()] * 2], ids=["generator", "state"])
+def test_it_is_resumed_again_and_again(tmp_path, monkeypatch, batches):
+    """Problems whose passes begin at different times share what decides them; each process counts from 0."""
 
     def made():
-        generator = torch.Generator().manual_seed(4)
-        return engine(*(DataLoader(items(), batch_size=n, shuffle=True, generator=generator) for n in (4, 7)))
+        return engine(*batches())
+
+    def some(one):
+        return [one.step(frozen=number == 0).losses for number in range(3)]
 
     whole, resumed, found = made(), made(), []
     for _ in range(8):
-        found += losses(resumed, 3)
+        found += some(resumed)
         mlo.save(resumed, tmp_path / "kept")
         monkeypatch.setattr("mlo.position._STARTS", count())
         resumed = made()
         mlo.restore(resumed, tmp_path / "kept")
-    assert found == losses(whole, 24)
+    assert found == [report for _ in range(8) for report in some(whole)]
 
 
 def test_a_first_pass_is_numbered_as_all_are(tmp_path):

@@ -11,7 +11,9 @@ from mlo.rng import RandomState, preserved, replayed
 
 
 def numbers():
-    return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist()
+    """Draw, of normal numbers one each: they are made in pairs, and the second is kept for the next call."""
+    normal = random.gauss(0, 1), np.random.randn()
+    return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist(), normal
 
 
 def test_a_state_replays_every_generator():
