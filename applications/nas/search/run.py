@@ -13,6 +13,7 @@ from applications.nas.launch import Ranks
 from applications.nas.progress import Tick, silent
 from applications.nas.run_folder import (
     CONFIG,
+    RESULTS,
     SPLITS,
     RunLog,
     read_genotype,
@@ -140,7 +141,7 @@ def _begin(course: Course, first: Prepared, folder: Path, tick: Tick, ranks: Ran
 
 def _go_on(folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
     """Run a search from where it stood."""
-    found = latest(folder)
+    found = latest(folder, ranks)
     check_unchanged(folder, recorded(found))
     settings = read_search_settings(folder)
     at = Standing.of(found, settings.supernet.space)
@@ -179,15 +180,21 @@ def _go(
         found = _run(course, prepared, record, keeper, at)
     if isinstance(record, Record):
         write_outcome(folder, settings, [task.name for task in course.tasks], found, record, ranks.world)
+        mark_finished(folder)  # before its checkpoints go: one that is killed between the two is done
         keeper.clear()
-        mark_finished(folder)
     return SearchOutcome(found.genotype, record.steps, record.gradients, record.seconds)
 
 
 def _outcome(folder: Path) -> SearchOutcome:
     """Return the outcome of a search that has finished."""
     found = read_results(folder)
-    return SearchOutcome(read_genotype(folder), int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
+    if found.get("kind") != "search":
+        raise DataError(f"{folder} holds a {found.get('kind', 'run')}, and no search: give the folder of a search")
+    try:
+        numbers = int(found["steps"]), int(found["gradients"]), float(found["seconds"])
+    except (TypeError, LookupError, ValueError) as error:
+        raise DataError(f"{folder / RESULTS} has not the numbers of a search ({error}): search again") from error
+    return SearchOutcome(read_genotype(folder), *numbers)
 
 
 def _alone(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:
