@@ -88,24 +88,48 @@ def spoilt(context: Context, name: str) -> str | None:
 
 
 def _leaves(batch: Any) -> Iterator[tuple[Sequence[Any], Tensor]]:
-    paths, leaves, _ = optree.tree_flatten_with_path(batch, none_is_leaf=True)
+    try:
+        paths, leaves, _ = optree.tree_flatten_with_path(batch, none_is_leaf=True)
+    except RuntimeError:  # a list in itself
+        return
     for path, leaf in zip(paths, leaves, strict=True):
-        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc":
-            yield path, torch.from_numpy(leaf)
-        elif isinstance(leaf, float):
-            yield path, torch.tensor(leaf)
+        if isinstance(leaf, np.ndarray | np.inexact | float | complex):
+            array = np.asarray(leaf)
+            if array.dtype.kind in "fc":
+                yield path, _marks(array)
         elif isinstance(leaf, Tensor):
             yield path, leaf
+
+
+def _marks(array: Any) -> Tensor:
+    """Return NaN and infinity where an array has them, and 0 elsewhere: torch takes not every array as it is."""
+    return torch.from_numpy(np.where(np.isnan(array), np.nan, np.where(np.isinf(array), np.inf, 0.0)))
 
 
 def _count(value: Tensor) -> tuple[int, bool, int, int]:
     """Return how many examples are not finite, whether one has NaN, the first of them, and how many there are.
 
-    Of a tensor of no dimensions, the number of examples is told as 0.
+    Of a tensor of no dimensions, and of a sparse or nested one, the number of examples is told as 0. What cannot be
+    looked through passes: an error here would hide the one that is to be explained.
     """
-    if not (value.is_floating_point() or value.is_complex()) or value.numel() == 0:
+    if not (value.is_floating_point() or value.is_complex()):
         return 0, False, 0, 0
-    value = value.detach()
+    try:
+        return _counted(value.detach())
+    except RuntimeError:
+        return 0, False, 0, 0
+
+
+def _counted(value: Tensor) -> tuple[int, bool, int, int]:
+    if value.is_nested:
+        found = [_count(part) for part in value.unbind()]
+        return sum(bad > 0 for bad, *_ in found), any(nans for _, nans, *_ in found), 0, 0
+    if value.layout != torch.strided:
+        parts = value.coalesce().values() if value.layout == torch.sparse_coo else value.values()
+        return (*_count(parts)[:2], 0, 0)
+    if value.numel() == 0:
+        return 0, False, 0, 0
+    value = value if value.is_complex() or value.element_size() > 1 else value.float()  # float8 has no comparisons
     bad = ~torch.isfinite(value)
     if not bool(bad.any()):
         return 0, False, 0, 0

@@ -82,10 +82,8 @@ class Attempts:
         skippable = isinstance(error, DivergenceError) and not isinstance(error, UnconvergedError)
         if self.ranks.replicas * self.ranks.members > 1 and not self._all_skip(error, skippable):
             return False
-        if not skippable:
-            return False
         text = _text(error)
-        if len(self.given_up) + 1 >= self.policy.most:
+        if not skippable or len(self.given_up) + 1 >= self.policy.most:
             self._tell_of_earlier(error)
             return False
         self.given_up.append(text)

@@ -106,6 +106,45 @@ def test_a_batch_of_no_kind_that_can_be_looked_through():
         mlo.Engine(graph).step()
 
 
+ODD = {
+    "read-only array": np.frombuffer(np.array([1.0, math.nan]).tobytes()),
+    "array backwards": np.array([1.0, math.nan])[::-1],
+    "array of the other byte order": np.array([1.0, math.nan]).astype(np.dtype(float).newbyteorder()),
+    "long double": np.array([1.0, math.nan], dtype=np.longdouble),
+    "number of numpy": np.float32(math.nan),
+    "complex array": np.array([1.0, complex(0, math.nan)]),
+    "sparse": torch.tensor([[1.0, math.nan]]).to_sparse(),
+    "float8": torch.tensor([1.0, math.nan]).to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_entry_of_an_odd_kind_is_looked_through(kind):
+    graph = problem(None)
+    with pytest.raises(mlo.DivergenceError, match="its batch holds NaN"):
+        mlo.hypergradient(with_loss(graph, lambda v, _: (v.a * math.nan).sum()), of="a", batches={"a": (ODD[kind],)})
+
+
+def in_itself():
+    batch = []
+    batch.append(batch)
+    return batch
+
+
+@pytest.mark.parametrize("batch", [in_itself(), torch.ones(2, device="meta")], ids=["in itself", "without numbers"])
+def test_what_cannot_be_looked_through_does_not_hide_the_error(batch):
+    graph = with_loss(problem([batch]), lambda v, _: (v.a * math.nan).sum())
+    report = mlo.Engine(graph, on_divergence=mlo.Skip(in_a_row=2))
+    with pytest.raises(mlo.DivergenceError, match="the loss of problem 'a' is nan: check its batch") as caught:
+        report.step()
+    assert caught.value.__notes__[-1] == "given up after 2 attempts at this step"
+
+
+def with_loss(graph, loss):
+    (one,) = graph.problems
+    return mlo.ProblemGraph([mlo.Problem("a", loss, torch.ones(2), update=torchopt.sgd(0.1), batches=one.batches)])
+
+
 def test_an_error_is_pickled_with_what_was_found():
     import pickle
 

@@ -130,8 +130,10 @@ def test_strictness_asks_to_stop():
 def test_batches_that_end_for_good_are_told_of():
     engine = mlo.Engine(graph(iter([good(1), BAD])), on_divergence=mlo.Skip())
     engine.step()
-    with pytest.raises(mlo.DataError, match="problem 'w': its batches are used up"):
+    with pytest.raises(mlo.DataError, match="problem 'w': its batches are used up") as caught:
         engine.step()
+    note = "given up after 2 attempts at this step; before: the loss of problem 'w' is nan"
+    assert caught.value.__notes__[-1].startswith(note)
 
 
 @pytest.mark.parametrize("wrong", [None, "skip", 3, mlo.Skip])

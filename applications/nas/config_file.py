@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from mlo import ConfigError
 
 S = TypeVar("S")
+_MARK = "\ufeff"  # some editors put it before any text
 
 
 def to_json(settings: Any) -> str:
@@ -33,9 +34,10 @@ def from_json(kind: type[S], text: str, where: str) -> S:
         ConfigError: If the text is no JSON, or a key or a value does not belong there; the message names it.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text.removeprefix(_MARK), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not JSON: {error}") from error
+        cure = "mend it; JSON has no comments, and no comma at an end"
+        raise ConfigError(f"{where} is not JSON ({error}): {cure}") from error
     try:
         result: S = _parse(kind, content, where)
     except ConfigError as error:  # of settings that do not go together, which do not know where they come from
@@ -54,6 +56,15 @@ def renewed(kind: type[Any], text: str) -> str:
         return to_json(from_json(kind, text, ""))
     except ConfigError:
         return text
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, unless it has a key twice: which of the two was meant is not for us to choose."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"it has the key {twice!r} twice")
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -108,7 +110,7 @@ def _imagenet(data: ImageNetData, seed: int, augment: FileAugment) -> Task:
 
 def _folder(data: FolderData, index: int, seed: int, augment: Augment, file_augment: FileAugment) -> Task:
     root = data.roots[index]
-    names = [path.resolve().name for path in data.roots]
+    names = [Path(os.path.realpath(path)).name for path in data.roots]  # resolve() raises for links in a circle
     name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
     if not data.lazy or data.side is None:
         return image_folder_task(

@@ -100,6 +100,7 @@ REFUSED = [
     ("search --config nope.json", "nope.json does not exist"),
     ("retrain digits", "--run"),
     ("retrain digits --run /nowhere", "/nowhere does not exist"),
+    ("search digits --supernet.primitives", "supernet: primitives must name an operation or more"),
     ("draw", "required"),
     ("draw nope", "published cells are NASNet-A"),
     ("demo --workers 0", "workers must be at least 1"),
@@ -123,6 +124,11 @@ def test_a_preset_that_is_missing_is_told_of_in_one_line(
 ) -> None:
     assert main(f"{command}{words}".split()) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_word_without_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "digits", ""]) == 2
+    assert "unrecognized options: ''" in capsys.readouterr().err
 
 
 def test_images_that_do_not_survive_the_reductions(roots: list[str], capsys: pytest.CaptureFixture[str]) -> None:

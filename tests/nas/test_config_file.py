@@ -145,6 +145,16 @@ def test_what_is_no_json_is_refused(text: str) -> None:
         from_json(SearchSettings, text, "here")
 
 
+@pytest.mark.parametrize("text", ['{"seed": 1, "seed": 2}', '{"weights": {"lr": 0.1, "lr": 0.1}}'])
+def test_a_key_that_is_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^here is not JSON \(it has the key '(seed|lr)' twice\): mend it"):
+        from_json(SearchSettings, text, "here")
+
+
+def test_a_mark_of_byte_order_is_passed_over() -> None:
+    assert from_json(SearchSettings, "\ufeff{}", "here") == SearchSettings()
+
+
 def test_whole_numbers_serve_as_floats() -> None:
     found = from_json(SearchSettings, changed("weights.lr", 1), "here")
     assert found.weights.lr == 1.0

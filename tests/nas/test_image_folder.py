@@ -12,6 +12,8 @@ from PIL import Image
 
 from applications.nas.data import Task, image_folder_task
 from applications.nas.data.statistics import channel_statistics
+from applications.nas.settings import FolderData
+from applications.nas.tasks import load_tasks
 from mlo import ConfigError, DataError
 
 REAL = os.environ.get("MLO_NAS_DATA")
@@ -188,3 +190,17 @@ def test_real_folder() -> None:
     # Natural images: channel means near the middle, deviations of about a quarter of the range.
     assert all(0.3 < mean < 0.7 for mean in task.mean)
     assert all(0.1 < std < 0.4 for std in task.std)
+
+
+def test_a_subset_that_is_too_large_names_the_folder(root: Path) -> None:
+    told = (
+        rf"^{root}: a subset of 500 images needs 250 of class 0, which has 2: take a smaller one \(--data\.subset\), or"
+    )
+    with pytest.raises(DataError, match=told):
+        load(root, subset=500)
+
+
+def test_links_in_a_circle_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(DataError, match="circle: no such folder"):
+        load_tasks(FolderData((tmp_path / "circle", tmp_path / "circle" / "x")), 0)

@@ -16,7 +16,8 @@ import mlo
 from applications.nas.cli import main
 from applications.nas.config_file import to_json
 from applications.nas.methods import AbstractMethod, Darts, PCDarts, PDarts
-from applications.nas.run_folder import read_metrics
+from applications.nas.presets import RETRAIN
+from applications.nas.run_folder import read_metrics, write_config
 from applications.nas.run_folder.held import held
 from applications.nas.search import can_resume, resume, search
 from applications.nas.search import record as module
@@ -30,6 +31,7 @@ from applications.nas.settings import (
     SingleTask,
     SupernetSettings,
 )
+from applications.nas.space.zoo import ZOO
 from applications.nas.stopping import stoppable
 from tests.nas.interrupted import assert_same_search, killed, run
 
@@ -178,6 +180,23 @@ def test_what_cannot_be_resumed(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "but there is none that is whole" in told("--resume", str(out))
     shutil.rmtree(out / "checkpoints")
     assert "holds no checkpoint: search again" in told("--resume", str(out))
+
+
+def test_the_folder_of_something_else_is_not_taken_for_a_finished_search(tmp_path: Path) -> None:
+    write_config(tmp_path, RETRAIN["digits"][1])
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(mlo.ConfigError, match="'RetrainSettings' does not belong here; 'SearchSettings' does"):
+        resume(tmp_path)
+    write_config(tmp_path, SETTINGS)
+    (tmp_path / "genotype.json").write_text(ZOO["DARTS_V1"].to_json())
+    for text in (
+        "{}",
+        '{"steps": "x", "gradients": 1, "seconds": 1}',
+        '{"steps": 1e999, "gradients": 1, "seconds": 1}',
+    ):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(mlo.DataError, match=r"results\.json is not what a search writes: search again"):
+            resume(tmp_path)
 
 
 def test_one_that_was_stopped_before_its_first_step(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def _one_line(box: str, prog: str) -> str:
     command = prog.split()[1] if " " in prog else prog
     parts = _parts(box)
     told, see = parts[0] if parts else "the words cannot be read", f"`{prog} --help` lists the options"
+    told = f"{told}: ''" if told == "Unrecognized options" else told  # a word without letters
     misplaced, parsing = _MISPLACED.findall(told), _PARSING.fullmatch(told)
     if misplaced:  # an option of another choice, such as --formulation.task with formulation:multi
         choices = " ".join(word for word in misplaced[0][1].split() if ":" in word)

@@ -13,6 +13,7 @@ from applications.nas.data.split import Split, SplitKind, check_covered, cut
 from applications.nas.data.statistics import channel_statistics
 from applications.nas.data.task import Task
 from applications.nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from mlo import DataError
 
 _PARTS = ("train", "test")
 
@@ -107,6 +108,9 @@ def as_files(listing: Listing, side: int, workers: int) -> ImageFiles:
 
 
 def _cut(train: Listing, test: Listing, split: SplitKind, seed: int, subset: int | None) -> Split:
-    chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset)
+    try:
+        chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset)
+    except DataError as error:
+        raise DataError(f"{train.root}: {error}") from error
     check_covered(chosen, train.labels, train.classes, str(train.root / "train"))
     return chosen

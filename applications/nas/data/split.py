@@ -84,7 +84,8 @@ def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> T
         share = count // len(strata) + (rank < count % len(strata))
         if len(members) < share:
             label = "" if labels.is_floating_point() else f" of class {int(labels[members[0]])}"
-            raise DataError(f"a subset of {count} images needs {share}{label}, which has {len(members)}: take fewer")
+            fix = "take a smaller one (--data.subset), or None for all images"
+            raise DataError(f"a subset of {count} images needs {share}{label}, which has {len(members)}: {fix}")
         chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
     return torch.cat(chosen).sort().values
 

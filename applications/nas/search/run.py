@@ -187,14 +187,15 @@ def _go(
 
 def _outcome(folder: Path) -> SearchOutcome:
     """Return the outcome of a search that has finished."""
-    found = read_results(folder)
-    if found.get("kind") != "search":
-        raise DataError(f"{folder} holds a {found.get('kind', 'run')}, and no search: give the folder of a search")
+    read_search_settings(folder)  # which refuses the folder of something else
+    found, genotype = read_results(folder), read_genotype(folder)
+    if found.get("kind", "search") != "search":
+        raise DataError(f"{folder} holds a {found['kind']}, and no search: give the folder of a search")
     try:
-        numbers = int(found["steps"]), int(found["gradients"]), float(found["seconds"])
-    except (TypeError, LookupError, ValueError) as error:
-        raise DataError(f"{folder / RESULTS} has not the numbers of a search ({error}): search again") from error
-    return SearchOutcome(read_genotype(folder), *numbers)
+        return SearchOutcome(genotype, int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"{folder / RESULTS} is not what a search writes"
+        raise DataError(f"{what}: search again, `mlo-nas search --config {folder} --out NEW`") from error
 
 
 def _alone(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:

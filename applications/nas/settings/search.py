@@ -65,6 +65,7 @@ class SupernetSettings:
     def __post_init__(self) -> None:
         """Check types and ranges."""
         check_types("supernet", self)
+        check("supernet", self, bool(self.primitives), "primitives must name an operation or more")
         check("supernet", self, self.nodes <= MOST_NODES, f"nodes must be at most {MOST_NODES}")
         check("supernet", self, self.channels <= MOST_CHANNELS, f"channels must be at most {MOST_CHANNELS}")
         check("supernet", self, self.layers <= MOST_LAYERS, f"layers must be at most {MOST_LAYERS}")
