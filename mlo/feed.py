@@ -51,6 +51,7 @@ class Feed:
         if self._batches is None:
             return None
         if self._iterator is None:
+            self._number(self._passes)  # of the first pass, too, or it would be another one when it is resumed
             self._start, self._drawn = PassStart.of(self._batches), 0
             self._iterator = iter(self._batches)
         batch = next(self._iterator, ENDED)
@@ -60,7 +61,7 @@ class Feed:
     def renew(self) -> None:
         """Begin the next pass, in another order if the batches are those of a `DistributedSampler`."""
         self._iterator, self._start, self._drawn = None, None, 0
-        self._number(self._passes + 1)
+        self._passes += 1
 
     def position(self) -> FeedPosition | None:
         """Return where this is; None if there are no batches at all."""

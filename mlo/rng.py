@@ -12,6 +12,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from mlo.errors import DataError
+
 
 @dataclass(frozen=True)
 class RandomState:
@@ -29,12 +31,25 @@ class RandomState:
         return RandomState(torch.get_rng_state(), cuda, random.getstate(), numpy.random.get_state(legacy=False))
 
     def restore(self) -> None:
-        """Put every generator into this state."""
+        """Put every generator into this state; those of GPUs that are not here are left out.
+
+        Raises:
+            DataError: If numpy's global generator is of another kind now.
+        """
+        there, here = self.numpy["bit_generator"], _numpy_kind()
+        if there != here:
+            cure = f"set it first, numpy.random.set_bit_generator(numpy.random.{there}())"
+            raise DataError(f"numpy's global generator is of the kind {here}, and was {there}: {cure}")
         torch.set_rng_state(self.cpu)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(list(self.cuda))
+        cuda = self.cuda[: torch.cuda.device_count()] if self.cuda else ()
+        if cuda:
+            torch.cuda.set_rng_state_all(list(cuda))
         random.setstate(self.python)
         numpy.random.set_state(self.numpy)
+
+
+def _numpy_kind() -> str:
+    return str(numpy.random.get_state(legacy=False)["bit_generator"])
 
 
 @contextmanager

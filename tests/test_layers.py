@@ -46,7 +46,19 @@ LAYERS: list[set[str]] = [  # lowest first
     {"testing"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
-    {"files", "config_file", "progress", "console_table", "_lane", "process", "refusal", "seeded", "lock", "typed"},
+    {
+        "files",
+        "config_file",
+        "progress",
+        "console_table",
+        "_lane",
+        "process",
+        "refusal",
+        "seeded",
+        "lock",
+        "streams",
+        "typed",
+    },
     {"archive"},
     {"sealed"},
     {"jobs", "config_fields", "launch"},

@@ -1,6 +1,7 @@
 """Random states as values."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from mlo.rng import RandomState, preserved, replayed
 
 
 def numbers():
-    return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist()
+    """Draw, of normal numbers one each: they are made in pairs, and the second is kept for the next call."""
+    normal = random.gauss(0, 1), np.random.randn()
+    return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist(), normal
 
 
 def test_a_state_replays_every_generator():
@@ -47,3 +50,12 @@ def test_a_state_does_not_move_with_the_generators():
     before = state.cpu.clone()
     numbers()
     assert torch.equal(state.cpu, before)
+
+
+def test_gpus_that_are_not_here_are_left_out(monkeypatch):
+    state, given = replace(RandomState.capture(), cuda=tuple(torch.zeros(1) + index for index in range(4))), []
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.append)
+    for many in (0, 2):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda many=many: many)
+        state.restore()
+    assert given == [[torch.zeros(1), torch.ones(1)]]

@@ -13,6 +13,7 @@ from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.refusal import as_line, is_refusal
 from applications.nas.stopping import Stopped, Terminated
+from applications.nas.streams import LastingConsole, tell
 from mlo import ConfigError
 
 USAGE = """\
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE.format(search=", ".join(SEARCH), retrain=", ".join(RETRAIN)))
         return 0
-    console = Console()
+    console = LastingConsole()
     try:
         if words[0] not in COMMANDS:
             raise ConfigError(f"no command is called {words[0]!r}; the commands are {', '.join(COMMANDS)}")
@@ -76,16 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         COMMANDS[words[0]](words[1:], console)
     except Stopped as stop:
         if launch.first():  # all ranks stop at the same step, and one of them tells
-            sys.stderr.write(f"{stop}\n")
+            tell(f"{stop}\n")
         return stop.code
     except SystemExit as stop:  # help was printed
         return int(stop.code or 0)
     except KeyboardInterrupt as stop:
-        sys.stderr.write("interrupted; what was measured until now is in the run folder\n")
+        tell("interrupted; what was measured until now is in the run folder\n")
         return 143 if isinstance(stop, Terminated) else 130
     except Exception as error:
         if not is_refusal(error):
             raise
-        sys.stderr.write(f"{launch.prefix()}error: {as_line(error)}\n")
+        tell(f"{launch.prefix()}error: {as_line(error)}\n")
         return 2
     return 0

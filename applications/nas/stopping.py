@@ -107,7 +107,8 @@ def stoppable(also: Sequence[signal.Signals] = ()) -> Iterator[Stopper]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-        sys.stderr.flush()
+        with suppress(OSError, ValueError, AttributeError):  # it is closed, or was never there
+            sys.stderr.flush()
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _chance(state: RandomState) -> dict[str, Any]:
     version, words, normal = state.python
     python = {"version": version, "words": _packed(numpy.array(words, dtype=numpy.uint32)), "normal": normal}
     inside = {name: _legacy(value) for name, value in state.numpy["state"].items()}
-    rest = {name: value for name, value in state.numpy.items() if name != "state"}
+    rest = {name: _legacy(value) for name, value in state.numpy.items() if name != "state"}
     tensors = {"cpu": _bytes(state.cpu), "cuda": [_bytes(one) for one in state.cuda]}
     return {**tensors, "python": python, "numpy": {**rest, "state": inside}}
 
@@ -88,10 +88,11 @@ def _random_state(content: Any) -> RandomState:
     one = content["python"]
     words = tuple(numpy.frombuffer(_unpacked(one["words"]), dtype=numpy.uint32).tolist())
     inside = {name: _modern(value) for name, value in content["numpy"]["state"].items()}
-    state = RandomState(cpu, cuda, (one["version"], words, one["normal"]), {**content["numpy"], "state": inside})
+    rest = {name: _modern(value) for name, value in content["numpy"].items() if name != "state"}
+    state = RandomState(cpu, cuda, (one["version"], words, one["normal"]), {**rest, "state": inside})
     # numpy takes any place in its words, and reads there: outside of them it takes the process down.
     words_in = len(inside["key"]) if "pos" in inside else _PHILOX
-    place = inside.get("pos", content["numpy"].get("buffer_pos", 0))
+    place = inside.get("pos", rest.get("buffer_pos", 0))
     if type(place) is not int or not 0 <= place <= words_in:
         raise ValueError(f"numpy's generator cannot be at {place!r}")
     with preserved():
@@ -100,7 +101,9 @@ def _random_state(content: Any) -> RandomState:
 
 
 def _legacy(value: Any) -> Any:
-    return {"words": _packed(value), "kind": str(value.dtype)} if isinstance(value, numpy.ndarray) else int(value)
+    if isinstance(value, numpy.ndarray):
+        return {"words": _packed(value), "kind": str(value.dtype)}
+    return value if isinstance(value, str | float) else int(value)
 
 
 def _modern(value: Any) -> Any:

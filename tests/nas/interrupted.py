@@ -27,10 +27,31 @@ def killed(call: Callable[[], object], after: int) -> bool:
 
     The places are the begin and the end of every step, and each file that a checkpoint renames or flushes.
     """
+    return _ended_by_kill(call, lambda: _kill_after(after))
+
+
+def killed_at(call: Callable[[], object], holder: Any, name: str, when: int | Callable[..., bool]) -> bool:
+    """Make a call in a child process that is killed before the n-th call of a function, or that with such arguments."""
+
+    def prepare() -> None:
+        inner, calls = getattr(holder, name), [0]
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            calls[0] += 1
+            if when(*arguments[:1]) if callable(when) else calls[0] == when:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return inner(*arguments, **options)
+
+        setattr(holder, name, watched)
+
+    return _ended_by_kill(call, prepare)
+
+
+def _ended_by_kill(call: Callable[[], object], prepare: Callable[[], None]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            _kill_after(after)
+            prepare()
             call()
             os._exit(0)
         except BaseException:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import csv
 import math
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,21 @@ def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metrics.csv cannot be written \(No space left on device\)"):
         write_until_full()
     assert read_metrics(tmp_path) == [{"step": 1.0}]
+
+
+def test_event_files_of_a_clock_that_was_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers go by names, which begin with the time: each step is still shown once, in the same second as well."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for round_, clock in enumerate((1_700_000_500.0, 1_700_000_500.0, 1_700_000_100.0, 1_700_000_050.0)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        monkeypatch.setattr(os, "getpid", lambda round_=round_: 9000 - round_)
+        with EventFiles(tmp_path, after=2 * round_ if round_ else None) as events:
+            for step in range(2 * round_ + 1, 2 * round_ + 5):  # those behind the second are done again
+                events.write({"step": step, "loss/train": round_})
+    events = accumulator.EventAccumulator(str(tmp_path / EVENTS))
+    events.Reload()
+    found = [(one.step, one.value) for one in events.Scalars("loss/train")]
+    assert found == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (7, 3), (8, 3), (9, 3), (10, 3)]
 
 
 def test_event_files_hold_what_was_logged(tmp_path: Path) -> None:

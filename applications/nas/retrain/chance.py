@@ -45,7 +45,21 @@ def restore_generators(state: Chance | None, device: torch.device, *numbers: int
     if device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)
     random.setstate((version, tuple(words.tolist()), normal))
-    numpy.random.set_state(_array(state["numpy"]))
+    _restore_numpy(_array(state["numpy"]))
+
+
+def _restore_numpy(state: Any) -> None:
+    """Put numpy's generator back.
+
+    Raises:
+        ValueError: If the state is none. numpy itself takes any place in its words, and reads there: outside of them
+            that takes the process down.
+    """
+    inside = state["state"]
+    place, words = inside.get("pos", state.get("buffer_pos", 0)), inside["key"] if "pos" in inside else range(4)
+    if type(place) is not int or not 0 <= place <= len(words):
+        raise ValueError(f"numpy's generator cannot be at {place!r}")
+    numpy.random.set_state(state)
 
 
 def reseed(device: torch.device, *numbers: int) -> None:

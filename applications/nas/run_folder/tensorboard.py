@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from torch import Tensor
 EVENTS = "tensorboard"
 NOT_INSTALLED = "no TensorBoard event files: it is not installed (pip install tensorboard); metrics.csv has the numbers"
 _LARGEST_BIN = 1e20
+_NAME = re.compile(r"events\.out\.tfevents\.(\d{10})\.")  # with the second in which the file was begun
 
 
 class EventFiles:
@@ -35,6 +38,7 @@ class EventFiles:
             from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
 
             first = None if after is None else after + 1
+            _put_behind(folder / EVENTS)
             self._writer = SummaryWriter(str(folder / EVENTS), purge_step=first)
         except ImportError:
             self.note = NOT_INSTALLED
@@ -88,3 +92,15 @@ class EventFiles:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Bring everything to disk."""
         self.close()
+
+
+def _put_behind(folder: Path) -> None:
+    """Let the event files that are there come before the next one, whatever the clock says.
+
+    Readers take them in the order of their names, which tell the second in which each was begun.
+    """
+    now = int(time.time())
+    found = sorted((match[1], path) for path in folder.glob("*") if (match := _NAME.match(path.name)))
+    if found and int(found[-1][0]) >= now:
+        for number, (second, path) in enumerate(found):
+            path.rename(path.with_name(path.name.replace(second, f"{number:010d}", 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,11 @@ from applications.nas.run_folder.place import UNFINISHED, is_finished
 from applications.nas.search.checkpoint import CHECKPOINTS
 from mlo import DataError
 
+log = logging.getLogger("mlo.nas")
+
 _FILES = (CONFIG, SPLITS)
+_DECIDE = ("torch", "torchopt", "torchvision", "numpy", "mlo-torch", "machine", "cpu", "threads", "gpu", "cuda")
+"""What in the environment of a run decides how its numbers are rounded."""
 
 
 def mark_begun(folder: Path) -> None:
@@ -85,6 +90,13 @@ def _note_resumed(folder: Path, steps: int) -> None:
     now: dict[str, Any] = dict(environment())
     found = read_object(file, "remove it, and resume again") if file.is_file() else now
     changed = {name: value for name, value in now.items() if name != "started" and found.get(name) != value}
+    _warn_of_rounding({name: (found.get(name), value) for name, value in changed.items() if name in _DECIDE})
     when = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"after step": steps, "at": when, **changed}
     write_json(file, {**found, "resumed": [*found.get("resumed", []), entry]})
+
+
+def _warn_of_rounding(changed: Mapping[str, tuple[Any, Any]]) -> None:
+    if changed:
+        told = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in changed.items())
+        log.warning("%s: the search goes on, but not with the same rounding as one that was not stopped", told)

@@ -18,7 +18,7 @@ from applications.nas.search.record import AbstractRecord
 from applications.nas.search.standing import Standing
 from applications.nas.settings import CheckpointSettings
 from applications.nas.stopping import Stopped, Stopper, signal_name
-from mlo import DamagedWarning, DataError
+from mlo import ConfigError, DamagedWarning, DataError
 
 log = logging.getLogger("mlo.nas")
 
@@ -84,7 +84,8 @@ class Keeper:
     def _save(self, engine: mlo.Engine, standing: Standing) -> None:
         began = time.monotonic()
         self._record.sync()
-        self._series.save(engine, more=standing.plain(), number=self._record.steps)
+        content = {**standing.plain(), "ranks": self._ranks.world}
+        self._series.save(engine, more=content, number=self._record.steps)
         self._pace.took(time.monotonic() - began)
 
     def _stop(self, number: int | None) -> None:
@@ -93,11 +94,16 @@ class Keeper:
             raise Stopped(f"{told}; `mlo-nas search --resume {self._folder}` goes on", number)
 
 
-def latest(folder: Path) -> Any:
+def latest(folder: Path, ranks: Ranks) -> Any:
     """Return what the newest whole checkpoint of a search says.
+
+    Args:
+        folder: Of the search.
+        ranks: Those that are to go on with it.
 
     Raises:
         DataError: If there is none, or none of those that there are can be read.
+        ConfigError: If it is of another number of ranks.
     """
     with warnings.catch_warnings(record=True) as damaged:
         warnings.simplefilter("always", DamagedWarning)
@@ -106,4 +112,9 @@ def latest(folder: Path) -> Any:
         log.warning("%s", one.message)
     if kept is None:
         raise DataError(f"{folder / CHECKPOINTS} holds no checkpoint: search again, into another folder")
+    were = kept.more.get("ranks") if isinstance(kept.more, dict) else None
+    if were is not None and were != ranks.world:
+        count = f"{were} rank{'s' if were > 1 else ''}"
+        cure = f"start {were} by torchrun --nproc-per-node {were}" if were > 1 else "start it without torchrun"
+        raise ConfigError(f"{folder}: its search was on {count}, and is to go on with {ranks.world}: {cure}")
     return kept.more

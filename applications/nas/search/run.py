@@ -141,7 +141,7 @@ def _begin(course: Course, first: Prepared, folder: Path, tick: Tick, ranks: Ran
 
 def _go_on(folder: Path, tick: Tick, ranks: Ranks, stopper: Stopper) -> SearchOutcome:
     """Run a search from where it stood."""
-    found = latest(folder)
+    found = latest(folder, ranks)
     check_unchanged(folder, recorded(found))
     settings = read_search_settings(folder)
     at = Standing.of(found, settings.supernet.space)
@@ -180,8 +180,8 @@ def _go(
         found = _run(course, prepared, record, keeper, at)
     if isinstance(record, Record):
         write_outcome(folder, settings, [task.name for task in course.tasks], found, record, ranks.world)
+        mark_finished(folder)  # before its checkpoints go: one that is killed between the two is done
         keeper.clear()
-        mark_finished(folder)
     return SearchOutcome(found.genotype, record.steps, record.gradients, record.seconds)
 
 
@@ -189,6 +189,8 @@ def _outcome(folder: Path) -> SearchOutcome:
     """Return the outcome of a search that has finished."""
     read_search_settings(folder)  # which refuses the folder of something else
     found, genotype = read_results(folder), read_genotype(folder)
+    if found.get("kind", "search") != "search":
+        raise DataError(f"{folder} holds a {found['kind']}, and no search: give the folder of a search")
     try:
         return SearchOutcome(genotype, int(found["steps"]), int(found["gradients"]), float(found["seconds"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
