@@ -27,7 +27,7 @@ def killed(call: Callable[[], object], after: int) -> bool:
 
     The places are the begin and the end of every step, and each file that a checkpoint renames or flushes.
     """
-    return _ended_by_kill(call, lambda: _kill_after(after))
+    return _ended_by_kill(call, lambda: kill_after(after))
 
 
 def killed_at(call: Callable[[], object], holder: Any, name: str, when: int | Callable[..., bool]) -> bool:
@@ -65,7 +65,7 @@ def _ended_by_kill(call: Callable[[], object], prepare: Callable[[], None]) -> b
     return False
 
 
-def _kill_after(count: int) -> None:
+def kill_after(count: int) -> None:
     """Let this process kill itself."""
     left = [count]
 
