@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tempfile
@@ -10,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mlo import DataError
 
@@ -56,16 +53,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write plain data as JSON; see `write_bytes`."""
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_tensors(path: Path, state: Any) -> None:
-    """Write tensors on the CPU and plain data so that `torch.load(..., weights_only=True)` reads them.
-
-    See `write_bytes`.
-    """
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_bytes(path, content.getvalue())
 
 
 def read_text(path: Path) -> str:

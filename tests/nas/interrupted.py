@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,9 @@ import mlo
 from applications.nas.search import can_resume, resume, search
 from applications.nas.search.checkpoint import read_checkpoint
 from applications.nas.settings import SearchSettings
+from tests.nas.kills import ended_by_kill, kill_at_visit
+
+_PLACES = ((mlo.Engine, "step"), (os, "fsync"), (os, "replace"), (Path, "rename"))
 
 TIMES = ("seconds",)
 """What differs between two runs of one search, in results.json."""
@@ -27,7 +28,7 @@ def killed(call: Callable[[], object], after: int) -> bool:
 
     The places are the begin and the end of every step, and each file that a checkpoint renames or flushes.
     """
-    return _ended_by_kill(call, lambda: kill_after(after))
+    return ended_by_kill(call, lambda: kill_after(after))
 
 
 def killed_at(call: Callable[[], object], holder: Any, name: str, when: int | Callable[..., bool]) -> bool:
@@ -44,49 +45,12 @@ def killed_at(call: Callable[[], object], holder: Any, name: str, when: int | Ca
 
         setattr(holder, name, watched)
 
-    return _ended_by_kill(call, prepare)
-
-
-def _ended_by_kill(call: Callable[[], object], prepare: Callable[[], None]) -> bool:
-    child = os.fork()
-    if child == 0:
-        try:
-            prepare()
-            call()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "the search failed by itself"
-    return False
+    return ended_by_kill(call, prepare)
 
 
 def kill_after(count: int) -> None:
     """Let this process kill itself."""
-    left = [count]
-
-    def visit() -> None:
-        left[0] -= 1
-        if left[0] <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
-        def inner(*arguments: Any, **options: Any) -> Any:
-            visit()
-            found = function(*arguments, **options)
-            visit()
-            return found
-
-        return inner
-
-    mlo.Engine.step = watched(mlo.Engine.step)  # type: ignore[method-assign]
-    os.fsync = watched(os.fsync)
-    os.replace = watched(os.replace)
-    Path.rename = watched(Path.rename)  # type: ignore[method-assign]
+    kill_at_visit(_PLACES, count)
 
 
 def run(settings: SearchSettings, folder: Path) -> None:

@@ -5,13 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import sys
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
@@ -32,6 +27,7 @@ from applications.nas.settings import (
     RetrainSettings,
     SearchSettings,
 )
+from tests.nas.kills import ended_by_kill, kill_at_visit, visited
 from tests.nas.parallel_cases import GENOTYPE
 
 SETTINGS = RetrainSettings(
@@ -47,6 +43,7 @@ SETTINGS = RetrainSettings(
     device="cpu",
 )
 KILLS = 20
+PLACES = ((Trainer, "step"), (os, "fsync"), (os, "replace"), (Path, "unlink"))
 
 
 @pytest.fixture(autouse=True)
@@ -71,50 +68,6 @@ def draw_images(folder: Path, side: int) -> None:
                 for number in range(count):
                     pixels = torch.randint(256, (side, side, 3), dtype=torch.uint8, generator=draw)
                     Image.fromarray(pixels.numpy()).save(folder / task / part / name / f"{number}.png")
-
-
-def watched(visit: Callable[[], None]) -> pytest.MonkeyPatch:
-    """Call something before and after each step, and before and after each file is flushed, renamed or removed."""
-
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
-        def inner(*arguments: Any, **options: Any) -> Any:
-            visit()
-            found = function(*arguments, **options)
-            visit()
-            return found
-
-        return inner
-
-    patch = pytest.MonkeyPatch()
-    for owner, name in ((Trainer, "step"), (os, "fsync"), (os, "replace"), (Path, "unlink")):
-        patch.setattr(owner, name, around(getattr(owner, name)))
-    return patch
-
-
-def killed(call: Callable[[], object], after: int) -> bool:
-    """Make a call in a copy of this process, which is killed at some visit; return whether it came that far."""
-    child = os.fork()
-    if child == 0:
-        left = [after]
-
-        def visit() -> None:
-            left[0] -= 1
-            if left[0] <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            watched(visit)
-            call()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "the retraining failed by itself"
-    return False
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -144,14 +97,20 @@ def kill_often(searched: SearchSettings, settings: RetrainSettings, root: Path, 
         retrain_run(GENOTYPE, "cell", searched, settings, root / name, lambda label: silent, resumed=begun)
 
     visits: list[None] = []
-    patch = watched(lambda: visits.append(None))
+    patch = visited(PLACES, lambda: visits.append(None))
     run("whole")
     patch.undo()
     draws = random.Random(7)
     most = 2 * len(visits) // kills  # so that they fall into all of it
     happened = 0
-    while killed(lambda: run("killed"), draws.randrange(1, most) if happened < kills else 10**9):
+
+    def prepare() -> None:
+        kill_at_visit(PLACES, after)
+
+    after = draws.randrange(1, most)
+    while ended_by_kill(lambda: run("killed"), prepare):
         happened += 1
+        after = draws.randrange(1, most) if happened < kills else 10**9
     assert happened == kills
     assert_same(root / "whole", root / "killed")
 

@@ -64,7 +64,11 @@ def has_run(folder: Path) -> bool:
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the files that a search goes by, for its checkpoints."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
+    return {name: _digest(folder / name) for name in _FILES}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def check_unchanged(folder: Path, record: Mapping[str, Any]) -> None:
@@ -79,7 +83,7 @@ def check_unchanged(folder: Path, record: Mapping[str, Any]) -> None:
     """
     for name, digest in record["files"].items():
         file = folder / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        if not file.is_file() or _digest(file) != digest:
             what = "is not what it was when the search began" if file.is_file() else "is missing"
             raise DataError(f"{file} {what}: put it back, or search anew, `mlo-nas search --config {folder} --out NEW`")
 
