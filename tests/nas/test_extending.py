@@ -1,4 +1,4 @@
-"""The search method of docs/extending.md: installed as a package by itself, and in the script that stands in for it.
+"""The search method of docs/extending-search.md: installed as a package by itself, and in the script that stands in for it.
 
 The code is read from the page, so that the page is what is tested.
 """
@@ -24,7 +24,7 @@ SMALL += ["--supernet.primitives", "none", "skip_connect", "max_pool_3x3", "form
 
 def block(begins: str) -> str:
     """Return the one block of code on the page that begins so."""
-    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "extending-search.md").read_text(encoding="utf-8")
     found = re.findall(r"^```(?:python|py)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     (one,) = [code for code in found if code.startswith(begins)]
     return one
