@@ -1,4 +1,4 @@
-"""The search method of docs/extending-search.md: installed as a package by itself, and in the script that stands in for it.
+"""The search method of docs/extending-search.md, installed as a package by itself, and in the script that stands in.
 
 The code is read from the page, so that the page is what is tested.
 """
