@@ -1,14 +1,13 @@
-"""Learned augmentation: how far should training images be turned, shifted and blurred by noise?
+"""Learned augmentation: how far should training images be turned, shifted and made noisy?
 
     min_s  L_valid(w*(s))    s.t.    w*(s) = argmin_w  E_e L(w; augment(X_train; s, e))
 
-The 150 training digits are upright. Those for validation and test were turned by random angles (25 degrees on average
-in the root mean square), and by nothing else. Each augmentation has a strength: the standard deviation of the angle, of
-the shift and of the noise. Turning is differentiable in its angle (bilinear sampling), so the strengths are learned: ten
-steps of the network are unrolled for each step of the strengths, with new random draws in each.
+The 150 training digits are upright. Those for validation and test are turned by random angles (normal, 25 degrees), and
+nothing else. The strengths are standard deviations of angle, shift and noise, each differentiable by bilinear sampling;
+ten steps of the network are unrolled for each step of the strengths, with new random draws in each.
 
-Claimed: the learned angle is near the true one, and shift and noise shrink; a network trained anew with the learned
-strengths is better on test data than one without augmentation, and than one with the strengths guessed at the start.
+Claimed: the learned angle comes near the true one, and shift and noise shrink; a network trained anew with the learned
+strengths is better on test data than without augmentation, and than with the strengths guessed at the start.
 
 Source: the bilevel form is that of Optimizing Millions of Hyperparameters by Implicit Differentiation (Lorraine, Vicol,
 Duvenaud, 2020), section 5.3; sampling: Spatial Transformer Networks (Jaderberg et al., 2015).
@@ -65,8 +64,8 @@ def learn(train, valid, steps=60):
     """Return the strengths after each step."""
     update = torchopt.adam(0.1)
     outer = mlo.Problem("log_strength", validate, GUESS.log(), reads=["net"], update=update, batches=[valid])
-    inner_update = torchopt.sgd(0.1, momentum=0.9)
-    inner = mlo.Problem("net", fit, network(), reads=["log_strength"], update=inner_update, steps=10, batches=[train])
+    update = torchopt.sgd(0.1, momentum=0.9)
+    inner = mlo.Problem("net", fit, network(), reads=["log_strength"], update=update, steps=10, batches=[train])
     engine, path = mlo.Engine(mlo.ProblemGraph([outer, inner])), [GUESS]
     for report in engine.run(steps):
         path.append(engine.values["log_strength"].exp())
@@ -99,7 +98,7 @@ def draw(path, strengths):
 def main() -> None:
     parser = argparse.ArgumentParser(description="learn how strongly to augment images")
     parser.add_argument("--figure", help="where to draw the strengths over time (.svg or .png)")
-    parser.add_argument("--seed", type=int, default=0, help="of the data, the networks and the augmentation")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(arguments.seed)

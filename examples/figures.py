@@ -1,7 +1,7 @@
 """Run the gallery: draws the figures of its pages, and puts what each script prints, and its graphs, into its page.
 
-    python -m examples.figures              all
-    python -m examples.figures ridge maml   these
+python -m examples.figures              all
+python -m examples.figures ridge maml   these
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def digits(seed):
 
 
 def weights(weigh, losses):
-    """Return a weight between 0 and 1 for each example; its loss is only looked at, not lowered through the weight."""
+    """Return a weight between 0 and 1 for each example; no loss is lowered by way of its weight."""
     return torch.sigmoid(weigh(losses.detach()[:, None]))[:, 0]
 
 
@@ -58,8 +58,8 @@ def learn(net, train, checked, steps=60):
     """Return the trained weighting network and classifier."""
     start = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
     weigh = mlo.Problem("weigh", validate, start, reads=["net"], update=torchopt.adam(0.03), batches=[checked])
-    update = torchopt.sgd(0.5, momentum=0.9)
-    classifier = mlo.Problem("net", fit, net, reads=["weigh"], update=update, steps=5, batches=[train])
+    sgd = torchopt.sgd(0.5, momentum=0.9)
+    classifier = mlo.Problem("net", fit, net, reads=["weigh"], update=sgd, steps=5, batches=[train])
     engine = mlo.Engine(mlo.ProblemGraph([weigh, classifier]))
     for report in engine.run(steps):
         if report.step % 15 == 0:
@@ -96,7 +96,7 @@ def draw(path, weight, wrong):
 def main() -> None:
     parser = argparse.ArgumentParser(description="learn which training labels to trust")
     parser.add_argument("--figure", help="where to draw the learned weights (.svg or .png)")
-    parser.add_argument("--seed", type=int, default=0, help="of the data and of the networks")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(arguments.seed)
@@ -109,8 +109,7 @@ def main() -> None:
     right, false = float(weight[~wrong].mean()), float(weight[wrong].mean())
     equal, few, ours = uniform(net, train, test), uniform(net, checked, test)[-1], accuracy(learned, test)
     print(f"mean weight: right labels {right:.2f}, wrong labels {false:.2f}")
-    print(f"test accuracy: uniform weights {equal[-1]:.2f} (best step {max(equal):.2f}), checked only {few:.2f}")
-    print(f"test accuracy: learned weights {ours:.2f}")
+    print(f"test accuracy: uniform {equal[-1]:.2f} (best step {max(equal):.2f}), checked {few:.2f}, learned {ours:.2f}")
     if arguments.figure:
         draw(arguments.figure, weight, wrong)
     if not (right > 5 * false and ours > equal[-1] + 0.1 and ours > few + 0.02):

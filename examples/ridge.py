@@ -1,10 +1,10 @@
 """One ridge penalty for each feature: which columns of a table are worth having?
 
-    min_d  |X_valid w*(d) - y_valid|^2 / n    s.t.    w*(d) = argmin_w |X_train w - y_train|^2 / n + sum_i p_i w_i^2,  p = 3 sigmoid(d)
+    min_d  L_valid(w*(d))    s.t.    w*(d) = argmin_w  L_train(w) + sum_i p_i w_i^2,    p_i = 3 sigmoid(d_i)
 
-The table is scikit-learn's diabetes data (10 features, 442 patients) with 60 columns of noise beside them. A grid search
-can tune one penalty, not 70. The answer w* is a stationary point, so the hypergradient needs one linear solve and no
-memory of the steps: `Implicit(CG())`.
+L is the mean squared error of x w. The table is scikit-learn's diabetes data (10 features of 442 patients) with 60
+columns of noise beside them. A grid search can tune one penalty, not 70. The answer w* is a stationary point, so the
+hypergradient needs one linear solve and no memory of the steps: `Implicit(CG())`.
 
 Claimed: on test data the learned penalties beat the best shared penalty, which beats none; and the penalties of the
 noise columns end above those of the features.
