@@ -29,10 +29,8 @@ def tasks(number):
     return {"change": (x[0], y[0]), "meta": (x[1], y[1])}
 
 
-def start():
-    """Return the weights of an untrained network."""
-    sizes = {1: (1, 32), 2: (32, 32), 3: (32, 1)}
-    weights = {f"weight{layer}": torch.randn(n, m) / n**0.5 for layer, (n, m) in sizes.items()}
+def untrained_weights():
+    weights = {f"weight{i}": torch.randn(n, m) / n**0.5 for i, (n, m) in enumerate([(1, 32), (32, 32), (32, 1)], 1)}
     return weights | {"bias1": torch.randn(32), "bias2": torch.zeros(32), "bias3": torch.zeros(1)}
 
 
@@ -69,7 +67,6 @@ def lower(method, meta, number, data=None):
 
 
 def learn(method, meta, steps):
-    """Return the start that Adam finds, on new tasks in each step."""
     graph = mlo.ProblemGraph([mlo.Problem("meta", loss, meta, reads=["change"]), lower(method, meta, 10)])
     adam = torchopt.adam(0.005)
     state = adam.init(meta)
@@ -93,8 +90,9 @@ def draw(path, learned):
     seen, x = tasks(1)["change"], torch.linspace(-5, 5, 100).reshape(1, -1, 1)
     axes = Figure(figsize=(6, 3), layout="constrained").subplots()
     axes.plot(seen[0].flatten(), seen[1].flatten(), "o", color="black", label="ten points")
-    for method, meta in learned.items():
-        axes.plot(x.flatten(), predict(meta, adapted(method, meta, seen), x).flatten(), label=method)
+    for name, method in (("joint", "MAML"), ("MAML", "MAML"), ("iMAML", "iMAML")):
+        y = predict(learned[name], adapted(method, learned[name], seen), x)
+        axes.plot(x.flatten(), y.flatten(), label=name)
     axes.legend()
     axes.figure.savefig(path)
 
@@ -105,7 +103,7 @@ def main() -> None:
     path = parser.parse_args().figure
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
-    untrained, new = start(), tasks(200)
+    untrained, new = untrained_weights(), tasks(200)
     runs = {"joint": 240, "MAML": 180, "iMAML": 60}
     learned = {method: learn(method, untrained, steps) for method, steps in runs.items()}
     for method in ("MAML", "iMAML"):
