@@ -44,7 +44,7 @@ clean: ## remove the environment, the caches and site/ (results of runs stay)
 
 # One stamp for each set of extras, renewed when the declared dependencies change.
 $(VENV)/.demo: EXTRAS = nas,viz
-$(VENV)/.test: EXTRAS = test,lint
+$(VENV)/.test: EXTRAS = test,lint,docs
 $(VENV)/.docs: EXTRAS = docs
 $(VENV)/.demo $(VENV)/.test $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing [$(EXTRAS)] into $(VENV); the first time this takes a few minutes."

@@ -1,0 +1,29 @@
+"""What mkdocs calls while it builds the site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import event_priority
+
+sys.path.append(str(Path(__file__).parent))  # hooks are loaded as files, not as a package
+
+from formulas import typeset
+from mermaid import picture
+
+
+@event_priority(-100)
+def on_config(config: Any) -> Any:
+    """Draw Mermaid fences, and search without a server or a network."""
+    # The plugin `offline`, which runs before this, would load such a script from another host.
+    config.extra["polyfills"] = ["assets/worker.js"]
+    fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
+    fences["custom_fences"] = [{"name": "mermaid", "class": "graph", "format": picture}]
+    return config
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Typeset the formulas of a page."""
+    return typeset(html)
