@@ -7,14 +7,14 @@ BIN := $(VENV)/bin
 # Idle OpenMP threads that spin make small operations many times slower.
 export OMP_WAIT_POLICY ?= passive
 # One thread for each test process; the demo chooses its own number.
-test lint docs fuzz bench: export OMP_NUM_THREADS = 1
+test lint docs pictures fuzz bench: export OMP_NUM_THREADS = 1
 # The theme announces its end of life at every build; docs/ uses no plugin that would tie us to it.
 docs: export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint docs fuzz bench clean
+.PHONY: help demo test lint docs pictures fuzz bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ lint: $(VENV)/.test ## ruff and mypy
 
 docs: $(VENV)/.docs ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+pictures: $(VENV)/.demo ## draw the figures of the documentation again; some minutes
+	$(BIN)/python docs/draw/overview.py
+	$(BIN)/python docs/draw/plots.py
+	$(BIN)/python docs/draw/cell.py
+	$(BIN)/python -m examples.figures
 
 fuzz: $(VENV)/.test ## 20,000 random inputs: each gives a result or one line that says what is wrong; an hour or less
 	MLO_FUZZ=20000 $(BIN)/python -m pytest -n 0 --timeout=0 tests/fuzz

@@ -1,10 +1,11 @@
 """Multi-level optimization: hypergradients of any problem graph, right, fast and safe.
 
 See `Problem` and `ProblemGraph` for declaring, `hypergradient` for just the gradient, `Engine` for training,
-`interleave` for chains of learners, and `mlo.testing` for checking a problem of your own.
+`interleave` for chains of learners, `mlo.testing` for checking a problem of your own, and `mlo.extend` for rules and
+linear solvers of your own.
 """
 
-from mlo import testing
+from mlo import extend, testing
 from mlo.advice import Advice, Measurement
 from mlo.advise import advise
 from mlo.autocast import Autocast
@@ -116,6 +117,7 @@ __all__ = [
     "advise",
     "clip_norm",
     "deterministic",
+    "extend",
     "hypergradient",
     "influence",
     "interleave",

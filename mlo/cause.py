@@ -20,6 +20,9 @@ from mlo.vector import Params
 Finding = tuple[str, str]
 """What was found, and the cure."""
 
+RISE = 100.0
+"""A rise of a loss within one step that no batch and no hyperparameter explains, relative to the loss or to 1."""
+
 
 @contextmanager
 def explained(context: Context) -> Iterator[None]:
@@ -35,7 +38,7 @@ def explained(context: Context) -> Iterator[None]:
     except DivergenceError as error:
         _name_culprit(context, error)
         _name_term(context, error)
-        finding = cause(context, error.problem)
+        finding = cause(context, error.problem) or runaway(context, error.problem)
         if finding is not None:
             error.trace_to(*finding)
         raise
@@ -65,6 +68,23 @@ def cause(context: Context, culprit: str | None) -> Finding | None:
         if found is not None:
             whose = "its batch" if name == culprit else f"the batch of problem {name!r}"
             return f"{whose} holds {found}", "mend or leave out these examples"
+    return None
+
+
+def runaway(context: Context, culprit: str | None) -> Finding | None:
+    """Return which problem's own updates raised its loss instead of lowering it; None if none did.
+
+    Args:
+        context: The state that a step began with.
+        culprit: The problem whose numbers were not finite; None if any may have been.
+    """
+    graph = context.graph
+    for name in reversed(graph.names if culprit is None else (culprit, *graph.responders(culprit))):
+        if name in context.tally.losses and graph[name].rule is not None:
+            first, last = (float(loss) for loss in context.tally.losses[name])
+            if last > first + RISE * max(1.0, abs(first)):
+                what = f"the loss of problem {name!r} rose from {first:.3g} to {last:.3g} within the step"
+                return what, "its updates run away: lower its step size"
     return None
 
 
@@ -159,7 +179,7 @@ def _name_culprit(context: Context, error: DivergenceError) -> None:
     """Say whose loss it was, where that is not known: an adjoint sees only what came of it."""
     if error.problem is None:
         for name in reversed(context.graph.names):
-            loss = context.tally.losses.get(name)
+            _, loss = context.tally.losses.get(name, (None, None))
             if loss is not None and not bool(torch.isfinite(loss)):
                 error.problem = name
                 error.say(f"the loss of problem {name!r} is {float(loss)}")

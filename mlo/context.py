@@ -37,7 +37,7 @@ class Tally:
         doubts: Flags on the device, and what to raise if one turns out to be true; looked at together, at the end.
         overflows: Flags on the device that are true where a gradient, or a product, of a loss was not finite though all
             was before; with the name of its problem and the scale. Looked at only to explain an error.
-        losses: The last loss of each problem. Looked at only to explain an error.
+        losses: The first and the last loss of each problem. Looked at only to explain an error.
         terms: For each loss that was taken piece by piece, the name of its problem, and of each piece the number of its
             term and its loss. Looked at only to explain an error.
     """
@@ -49,7 +49,7 @@ class Tally:
     doubts: list[tuple[Tensor, Callable[[], MLOError]]] = field(default_factory=list)
     restless: dict[str, float] = field(default_factory=dict)
     overflows: list[tuple[Tensor, str, float]] = field(default_factory=list)
-    losses: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     terms: list[tuple[str, Sequence[int], Sequence[Tensor]]] = field(default_factory=list)
 
     @contextmanager

@@ -63,7 +63,8 @@ def loss_gradient(context: Context, name: str, wrt: set[str], *, differentiable:
         parts = scaling.left(total, parts)
     context.tally.gradients += 1
     seen = share.joined(Evaluation(total, parts, buffers.after()), leaves, buffers)
-    context.tally.losses[name] = seen.loss
+    first, _ = context.tally.losses.get(name, (seen.loss, None))
+    context.tally.losses[name] = first, seen.loss
     if not share.whole:  # all ranks are to tell the same of what was lost on one
         scaling.look(seen.loss, seen.parts)
     return seen

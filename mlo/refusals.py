@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
@@ -16,7 +17,7 @@ _PLAIN = "give the plain module"
 
 
 def check_variable(owner: str, content: Any) -> None:
-    """Refuse what was wrapped for training on several devices or is spread over them, and what is not made yet.
+    """Refuse what was wrapped for training on several devices or is spread over them, is sparse, or is not made yet.
 
     Args:
         owner: The name of the problem.
@@ -28,7 +29,9 @@ def check_variable(owner: str, content: Any) -> None:
     if isinstance(content, nn.Module):
         _check_module(owner, content)
     elif isinstance(content, Tensor | Mapping):
-        check_tensors(owner, [content] if isinstance(content, Tensor) else content.values())
+        tensors = [content] if isinstance(content, Tensor) else list(content.values())
+        check_tensors(owner, tensors)
+        _check_dense(owner, tensors)
 
 
 def _check_module(owner: str, module: nn.Module) -> None:
@@ -42,10 +45,21 @@ def _check_module(owner: str, module: nn.Module) -> None:
         if isinstance(part, sharded):
             reason = "its weights are freed after a pass, where a second derivative needs them again, and fails"
             raise GraphError(f"{where} is sharded ({type(part).__name__}): {reason}: {_CURE}")
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.sparse and part.weight.requires_grad:
+            raise GraphError(f"{where} asks for sparse gradients, of which there is no second one: give sparse=False")
     tensors = [*module.parameters(), *module.buffers()]
     if any(is_lazy(tensor) for tensor in tensors):
         raise GraphError(f"problem {owner!r}: its module has lazy layers: call it once on a batch before")
     check_tensors(owner, tensors)
+    _check_dense(owner, [value for value in module.parameters() if value.requires_grad])
+
+
+def _check_dense(owner: str, tensors: Iterable[Any]) -> None:
+    """Refuse what is to be trained and is sparse; a buffer, or a frozen parameter, may be."""
+    for value in tensors:
+        if isinstance(value, Tensor) and value.layout != torch.strided:
+            cure = "give its values as a dense tensor, and make it sparse in the loss"
+            raise GraphError(f"problem {owner!r}: its variable has a sparse tensor ({value.layout}): {cure}")
 
 
 def check_tensors(owner: str, tensors: Iterable[Any]) -> None:

@@ -126,12 +126,12 @@ def public_names(root: Path) -> set[str]:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if value is not None and any(isinstance(name, ast.Name) and name.id == "__all__" for name in targets):
-            return {*ast.literal_eval(value), "testing"}
+            return {*ast.literal_eval(value), "testing", "extend"}
     raise AssertionError("mlo/__init__.py has no literal __all__")
 
 
 def private_uses(root: Path, folder: str, public: set[str]) -> list[str]:
-    """Imports and attributes of `mlo` that are not public; `mlo.testing` is the one public module."""
+    """Imports and attributes of `mlo` that are not public; `mlo.testing` and `mlo.extend` are the public modules."""
     wrong = []
     for file in files(root, folder):
         aliases = {"mlo"}
@@ -141,7 +141,7 @@ def private_uses(root: Path, folder: str, public: set[str]) -> list[str]:
             if found.module == "mlo":
                 allowed = found.name is None or found.name in public
             else:
-                allowed = found.module == "mlo.testing"
+                allowed = found.module in ("mlo.testing", "mlo.extend")
             if not allowed:
                 wrong.append(f"{found.where} imports {found.module}{f'.{found.name}' if found.name else ''}")
         tree = ast.parse(file.read_text())

@@ -152,3 +152,37 @@ def test_an_error_is_pickled_with_what_was_found():
         mlo.Engine(problem([torch.tensor([math.nan])])).step()
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.problem, again.finding) == (str(caught.value), "a", caught.value.finding)
+
+
+def running_away(step_size, cap):
+    """Updates of w by a factor 1 - 2 step_size, and an upper loss that is not finite from a size of w on."""
+
+    def upper(v, _):
+        size = (v.w**2).sum()
+        return (v.x**2).sum() + torch.where(size < cap, size, math.nan)
+
+    return mlo.ProblemGraph(
+        [
+            mlo.Problem("x", upper, torch.ones(2, dtype=F64), reads=["w"], update=torchopt.sgd(0.1)),
+            mlo.Problem(
+                "w",
+                lambda v, _: ((v.w - v.x) ** 2).sum(),
+                torch.full((2,), 3.0, dtype=F64),
+                reads=["x"],
+                update=torchopt.sgd(step_size),
+                steps=8,
+            ),
+        ]
+    )
+
+
+def test_a_solve_that_runs_away_is_named_where_a_problem_above_it_fails():
+    # Each step multiplies w - x by -5, so the loss, 8 at first, by 25: 8 * 25^7 before the last of eight.
+    told = r"the loss of problem 'w' rose from 8 to 4\.88e\+10 within the step: its updates run away: lower its step"
+    with pytest.raises(mlo.DivergenceError, match=told):
+        mlo.Engine(running_away(3.0, cap=1e6)).step()
+
+
+def test_a_solve_that_comes_to_rest_is_not_blamed():
+    with pytest.raises(mlo.DivergenceError, match="the loss of problem 'x' is nan: check its batch"):
+        mlo.Engine(running_away(0.1, cap=1e-3)).step()

@@ -43,7 +43,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"supply"},
     {"engine", "gradient", "snapshot"},
     {"advice", "advise", "checkpoint"},
-    {"testing"},
+    {"testing", "extend"},
 ]
 NAS_LAYERS: list[set[str]] = [  # lowest first
     {
@@ -221,3 +221,8 @@ def test_public_uses_are_fine(package):
     source = "import mlo\nimport mlo.testing\nfrom mlo import Problem, testing\nmlo.Problem\nmlo.testing.check"
     root = package(**{"applications/nas/search": source})
     assert private_uses(root, "applications", public_names(root)) == []
+
+
+def test_what_extends_the_library_is_a_public_module(package):
+    public = "from mlo.extend import AbstractResponse\nimport mlo.extend"
+    assert private_uses(package(**{"applications/nas/rule": public}), "applications", {"extend"}) == []

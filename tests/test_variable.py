@@ -194,3 +194,17 @@ def test_the_shape_of_a_hypergradient_is_that_of_its_variable():
     for variable in (scalar(1), torch.ones(1).double(), torch.ones(2, 3, 4).double(), torch.ones(0, 2).double()):
         problem = mlo.Problem("w", lambda v, b: (v.w**2).sum(), variable)
         assert torch.equal(mlo.hypergradient(mlo.ProblemGraph([problem]), of="w"), 2 * variable)
+
+
+def test_sparse_tensors_are_refused_where_they_would_be_trained_and_only_there():
+    sparse = torch.eye(2).to_sparse()
+    for content in (sparse, {"a": sparse}):
+        with pytest.raises(mlo.GraphError, match=r"^problem 'w': its variable has a sparse tensor .*: give its values"):
+            mlo.Problem("w", lambda v, _: v.w.sum(), content)
+    with pytest.raises(
+        mlo.GraphError, match=r"^problem 'w': its module, part '0', asks for sparse .* give sparse=False"
+    ):
+        mlo.Problem("w", lambda v, _: v.w.sum(), nn.Sequential(nn.Embedding(5, 2, sparse=True)))
+    frozen, held = nn.Embedding(5, 2, sparse=True).requires_grad_(False), nn.Linear(2, 1)
+    held.register_buffer("edges", sparse)
+    as_variable("w", nn.Sequential(frozen, held))

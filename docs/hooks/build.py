@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
 
 sys.path.append(str(Path(__file__).parent))  # hooks are loaded as files, not as a package
 
 from formulas import typeset
 from mermaid import picture
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @event_priority(-100)
@@ -22,6 +25,14 @@ def on_config(config: Any) -> Any:
     fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
     fences["custom_fences"] = [{"name": "mermaid", "class": "graph", "format": picture}]
     return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Take in the pages that stand at the top of the repository."""
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](").replace("](CHANGELOG", "](changelog")
+        files.append(File.generated(config, name.lower(), content=text))
+    return files
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -210,6 +210,7 @@ class AbstractResponse(ABC):
         differentiates_steps: Whether what is differentiated are the steps that a solve makes.
         assumes_rest: Whether the answer is taken to be where the update rule comes to rest.
         assumes_stationarity: Whether the answer is taken to be where loss and penalty are stationary.
+        carries_history: Whether `respond` obliges with `differentiable`; a rule that does not raises a `GraphError`.
     """
 
     transmits: ClassVar[bool] = True
@@ -217,16 +218,36 @@ class AbstractResponse(ABC):
     differentiates_steps: ClassVar[bool] = False
     assumes_rest: ClassVar[bool] = False
     assumes_stationarity: ClassVar[bool] = False
+    carries_history: ClassVar[bool] = True
 
     @abstractmethod
     def respond(self, node: Node, *, differentiable: bool) -> Trace:
-        """Solve the problem; with `differentiable`, the answer carries its history to any order."""
+        """Solve the problem; with `differentiable`, the answer carries its history to any order.
+
+        Args:
+            node: The problem.
+            differentiable: Whether a problem above differentiates the answer again, through exact products.
+
+        Raises:
+            GraphError: If it is to be differentiable and the rule cannot; the message says which rules can.
+        """
 
     @abstractmethod
     def pullback(
         self, node: Node, trace: Trace, cotangent: Params, wanted: Sequence[str], *, differentiable: bool
     ) -> Pullback:
-        """Pull a cotangent on the answer back to the inputs named in `wanted`."""
+        """Pull a cotangent on the answer back to the inputs named in `wanted`.
+
+        Args:
+            node: The problem.
+            trace: What `respond` returned.
+            cotangent: c, shaped as the problem's variable.
+            wanted: Names of inputs.
+            differentiable: Whether the result is to carry its history; true only if the answer did.
+
+        Returns:
+            c . dx*/dz for each of them; a name that is absent has derivative zero.
+        """
 
     def differences(self, below: int) -> int:
         """Return how many finite differences are nested in a pullback, with `below` of them in the node's gradient."""

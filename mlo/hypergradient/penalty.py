@@ -79,6 +79,7 @@ class Penalty(AbstractResponse):
 
     assumes_rest: ClassVar[bool] = True
     assumes_stationarity: ClassVar[bool] = True
+    carries_history: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the settings."""

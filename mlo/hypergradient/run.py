@@ -16,7 +16,7 @@ from mlo.update import detach_state
 from mlo.vector import Params, Values, constants, detach, norm, not_finite, zeros_like
 
 
-def run(node: Node, most: int | None = None) -> Trace:
+def run(node: Node, most: int | None = None, *, others: Values | None = None) -> Trace:
     """Make the node's steps from its start, without history; stop early where its tolerance says so.
 
     With a tolerance, the gradient is looked at once more after the last step, to tell whether it is small by then.
@@ -24,11 +24,19 @@ def run(node: Node, most: int | None = None) -> Trace:
     Args:
         node: The problem.
         most: How many steps to make at most, if not as many as the node says.
+        others: Values of its inputs, if not the present ones.
+
+    Returns:
+        The solve; its answer is the variable at the end, and its record is empty.
+
+    Raises:
+        LossError: If the objective does not depend on the problem's own variable.
     """
-    others, most = constants(node.read()), node.steps if most is None else most
+    ahead, most = node.ahead if others is None else None, node.steps if most is None else most
+    others = constants(node.read() if others is None else others)
     point, losses, gradient, slope, steps = node.start(), list[Tensor](), None, None, 0
     while steps < most or (node.tolerance and most):
-        known = node.ahead if steps == 0 else None
+        known = ahead if steps == 0 else None
         seen = node.gradient(point, others, (node.name,)) if known is None else known.seen
         gradient = own_gradient(seen, node)
         losses.append(seen.loss)

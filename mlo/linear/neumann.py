@@ -27,8 +27,8 @@ eigenvalue; with three products it can be 0.75 times.
 class Neumann(AbstractUnitSolver):
     """x = s * sum_{k=0}^{K} (I - s A)^k b, which tends to the solution when |I - s A| < 1.
 
-    Equal to K further steps of gradient descent on the quadratic, and to backpropagation through K converged steps of
-    plain gradient descent with step size s.
+    Its K + 1 terms (the last one costs no product) equal K + 1 steps of gradient descent on the quadratic, from 0, and
+    backpropagation through the last K + 1 steps of plain gradient descent with step size s at rest.
 
     Without a step size, s = 2 / (low + high): the step that shrinks both ends of [low, high] alike. The two ends come
     from the first products of the series themselves, which therefore cost nothing extra: Arnoldi's relation

@@ -188,9 +188,9 @@ def _explain(context: Context, of: str, reference: Sweep, rtol: float) -> str:
 
 
 def _by_autograd(context: Context, of: str) -> Params | None:
-    """Differentiate the recorded objective as a whole, or return None where a rule cuts it."""
-    names = context.graph.responders(of)
-    if not all(context.graph[name].response.transmits for name in names):
+    """Differentiate the recorded objective as a whole, or return None where a rule cuts it, or keeps no record."""
+    rules = [context.graph[name].response for name in context.graph.responders(of)]
+    if not all(rule.transmits and rule.carries_history for rule in rules):
         return None
     leaves = cut(context.values[of], differentiable=False)
     with preserved():

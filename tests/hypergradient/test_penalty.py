@@ -163,3 +163,9 @@ def test_the_law(seed):
     right = c @ (rest(X + 1e-4 * d) - rest(X - 1e-4 * d)) / 2e-4
     # The penalty's own error is c^3 / weight^2 of third derivatives: 1e-5 with room.
     assert float(mlo.hypergradient(at(X, penalty(1e3)), of="x") @ d) == pytest.approx(float(right), rel=1e-4, abs=1e-5)
+
+
+def test_the_check_takes_it_though_it_keeps_no_record_and_finds_a_weight_too_small():
+    mlo.testing.check_hypergradient(graph(penalty(1e4)), of="x", directions=1)
+    with pytest.raises(mlo.HypergradientMismatch, match="wrong: 'w' reads 'x'"):
+        mlo.testing.check_hypergradient(graph(penalty(2.0)), of="x", directions=1)

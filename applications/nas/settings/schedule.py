@@ -60,9 +60,9 @@ class CosineSchedule(AbstractSchedule):
 class LinearSchedule(AbstractSchedule):
     """A straight line down to a slower last piece, with or without a warm-up.
 
-    Source: the programs of "Progressive Differentiable Architecture Search", Chen, Xie, Wu, Tian, 2019, and of
-    "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", Xu, Xie, Zhang, Chen, Qi, Tian,
-    Xiong, 2020. Both warm up only if the batch is above 256.
+    Source: the programs of "Progressive Differentiable Architecture Search: Bridging the Depth Gap between Search and
+    Evaluation", Chen, Xie, Wu, Tian, 2019, and of "PC-DARTS: Partial Channel Connections for Memory-Efficient
+    Architecture Search", Xu, Xie, Zhang, Chen, Qi, Tian, Xiong, 2020. Both warm up only if the batch is above 256.
     """
 
     tail: int = 5
