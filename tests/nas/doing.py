@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,9 +37,14 @@ RANKS = 2  # as many as the machine of the tests has cores
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {}
 
 
-def do(command: Command, way: Way) -> int:
-    """Run a command in the current folder, made small; return its exit code."""
-    words = [*(word for word in _fewer_points(command.words) if word != way.less), *shlex.split(way.more)]
+def program(command: Command, way: Way) -> tuple[str, ...]:
+    """Return the words of a command made small; of torchrun, how many ranks and what its parser has them do."""
+    words = (*(word for word in _fewer_points(command.words) if word != way.less), *shlex.split(way.more))
+    return ("torchrun", *_ranks(words[1:])) if words[0] == "torchrun" else words
+
+
+def do(words: Sequence[str]) -> int:
+    """Run a program in the current folder; return its exit code."""
     return PROGRAMS[words[0]](words[1:])
 
 
@@ -114,18 +120,23 @@ def _python(words: Sequence[str]) -> int:
         return int(script.main() or 0)
 
 
-def _torchrun(words: Sequence[str]) -> int:
-    """Let torchrun's own parser take its words, and run what it would start in copies of this process."""
-    _, program, rest = torchrun.config_from_args(torchrun.parse_args(list(words)))
-    assert program == "mlo-nas" or list(rest[:3]) == ["-u", "-m", "applications.nas"], "what a rank would run"
-    asked = list(rest) if program == "mlo-nas" else list(rest[3:])
+def _ranks(words: Sequence[str]) -> list[str]:
+    _, starts, rest = torchrun.config_from_args(torchrun.parse_args(list(words)))
+    assert starts == "mlo-nas" or list(rest[:3]) == ["-u", "-m", "applications.nas"], "what a rank would run"
+    asked = list(rest if starts == "mlo-nas" else rest[3:])
     text = " ".join(["mlo-nas", *asked])
     asked += shlex.split(next(way.more for way in WAYS if way.fits(text)))
-    ranks = int(asked[asked.index("--parallel.stages") + 1]) if "--parallel.stages" in asked else RANKS
+    stages = asked[asked.index("--parallel.stages") + 1] if "--parallel.stages" in asked else str(RANKS)
+    return [stages, *asked]
+
+
+def _torchrun(words: Sequence[str]) -> int:
+    """Run ranks, which are copies of this process."""
+    ranks, *asked = words
     child = os.fork()
     if child == 0:
         try:
-            fork(ranks, lambda: _end_with(main(asked)))
+            fork(int(ranks), lambda: _end_with(main(asked)))
         except BaseException:
             os._exit(1)
         os._exit(0)
@@ -154,7 +165,20 @@ def _pip(words: Sequence[str]) -> int:
     return done.returncode
 
 
+def _shell(line: str) -> Callable[[Sequence[str]], int]:
+    """Return what runs a builtin of the shell, beside an environment such as `make` makes."""
+
+    def run(words: Sequence[str]) -> int:
+        venv.create(".venv", symlinks=True)
+        return subprocess.run(["sh", "-c", shlex.join([line, *words])], timeout=60).returncode
+
+    return run
+
+
 PROGRAMS |= {
+    ".": _shell("."),
+    "export": _shell("export"),
+    "ruff": lambda words: subprocess.run([sys.executable, "-m", "ruff", *words], cwd=ROOT, timeout=60).returncode,
     "mlo-nas": lambda words: main(list(words)),
     "torchrun": _torchrun,
     "python": _python,

@@ -11,7 +11,7 @@ import pytest
 
 from applications.nas.data._vision import load_torchvision
 
-_PER_CLASS = 240  # of train; a fifth of it in the test set
+_PER_CLASS = 80  # of train; a fifth of it in the test set
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def commands(page: Path) -> list[Command]:
 
 def _of_script(body: str) -> list[Command]:
     lines = body.replace("\\\n", " ").splitlines()
-    return [command for line in lines if (command := _command(line)) is not None]
+    return [command for line in lines for part in line.split(" && ") if (command := _command(part)) is not None]
 
 
 def _of_console(body: str) -> list[Command]:

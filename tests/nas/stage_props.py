@@ -42,7 +42,8 @@ class Props:
             if re.search(rf"\b{name}\b", text):
                 write_folder(Path(name), {"train": 24, "test": 2})
         if "imagenet" in text:
-            write_folder(Path("imagenet"), {"train": 40, "val": 2})
+            for root in ("imagenet", "data/imagenet"):
+                write_folder(Path(root), {"train": 40, "val": 2})
         self._runs(text)
 
     def _runs(self, text: str) -> None:

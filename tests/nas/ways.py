@@ -40,10 +40,12 @@ class Way:
 
 SLURM = ("tests/nas/test_launch_slurm.py::test_a_sweep_whose_program_died_is_waited_for",)
 SUBMITIT = ("tests/nas/test_launch_submitit.py::test_the_same_sweep",)
+IN_CI = "tests/test_packaging.py::test_continuous_integration_runs_make_test"
 FULL = "a GPU for days: one epoch of the smallest network, on a few images in the published layout"
 MINUTES = "minutes: one epoch of the smallest network"
 
 WAYS = (
+    Way(r"mlo-nas --help", "small as it stands"),
     Way(r"mlo-nas (zoo|spaces|draw|report|evaluate)( .*)?", "small as it stands"),
     Way(r"mlo-nas (search|retrain) --resume \S+", "small, as what it goes on with was made small and stopped"),
     Way(r"mlo-nas sweep --resume \S+", "the same: the points that are missing are those of a small sweep"),
@@ -59,13 +61,16 @@ WAYS = (
     Way(
         r"mlo-nas search \S+-imagenet-\S+( .*)?",
         FULL,
-        more=SEARCH + " --batch 2 --data.root imagenet --data.side 32"
-        " --data.workers 0",
+        more=SEARCH + " --batch 2 --data.root imagenet --data.side 32 --data.workers 0",
     ),
-    Way(r"mlo-nas search (darts|pdarts|pcdarts)\S*( .*)?", FULL, more=SEARCH + " --batch 60"),
+    Way(r"mlo-nas search (darts|pdarts|pcdarts)\S*( .*)?", FULL, more=SEARCH + " --batch 30"),
     Way(r"mlo-nas retrain digits( .*)?", MINUTES, more=RETRAIN + " --batch 100"),
-    Way(r"mlo-nas retrain cifar --cell torchvision.*", FULL, more="--epochs 1 --batch 240 --seeds 0 --device cpu"),
-    Way(r"mlo-nas retrain cifar( .*)?", FULL, more=RETRAIN + " --batch 240 --no-auxiliary"),
+    Way(
+        r"mlo-nas retrain cifar --cell torchvision.*",
+        FULL,
+        more="--epochs 1 --batch 10 --data.subset 10 --seeds 0 --device cpu",
+    ),
+    Way(r"mlo-nas retrain cifar( .*)?", FULL, more=RETRAIN + " --batch 80 --no-auxiliary"),
     Way(
         r"mlo-nas retrain imagenet( .*)?",
         FULL,
@@ -122,6 +127,16 @@ WAYS = (
     ),
     Way(r"python benchmarks/peer_defects\.py --peers \.peers", "minutes: one row", more="--only U4"),
     Way(r"make \w+", "makes an environment first: the recipe is asked for, and its own command is run by another test"),
+    Way(r"\. \.venv/bin/activate|export \w+=\w+", "small as it stands, in a shell and an environment of its own"),
+    Way(r"ruff (check|format --check)( \S+)?", "small as it stands"),
+    Way(r"mypy", "half a minute: part of every `make test`", tests=(IN_CI,), here=False),
+    Way(r"python -c .*", "small as it stands, in this process"),
+    Way(
+        r"pip (install|wheel) .*\.('?|\[\S+\]')",
+        "needs a network: without what it depends on, a test installs in this way",
+        tests=("tests/test_wheel.py::test_the_library_works_from_the_wheel",),
+        here=False,
+    ),
     Way(
         r"pip install .*--target \.peers .*",
         "needs a network: packages of those names, made on the spot, are installed",
@@ -131,8 +146,8 @@ WAYS = (
 
 RECIPES = {
     "demo": ("mlo-nas demo", "tests/nas/test_demo.py::test_the_demo"),
-    "test": ("python -m pytest -n 2", "tests/test_packaging.py::test_continuous_integration_runs_make_test"),
-    "lint": ("mypy", "tests/test_packaging.py::test_continuous_integration_runs_make_test"),
+    "test": ("python -m pytest -n 2", IN_CI),
+    "lint": ("mypy", IN_CI),
     "docs": ("mkdocs build --strict", "tests/test_site.py::test_the_site"),
     "fuzz": ("python -m pytest -n 0 --timeout=0 tests/fuzz", "tests/fuzz/test_whole_runs.py"),
     "bench": ("python -m benchmarks.bench", "tests/test_bench.py::test_new_figures_are_kept_on_request_alone"),

@@ -86,7 +86,7 @@ class ReLUConvBN(nn.Sequential):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width without losing pixels: two 1x1 convolutions of every other pixel, one shifted by one pixel.
+    """Halve height and width without losing pixels: two 1x1 convolutions of every other pixel, one shifted by one.
 
     Each convolution makes half of the output channels; their concatenation is normalized.
 
