@@ -15,6 +15,8 @@ PAGES = pages()
 FOLDERS = ("mlo", "tests", "benchmarks", "docs", "applications", "examples", ".github", ".ci")
 PATH = re.compile(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*[\w*/](?:::\w+)?")
 DOTTED = re.compile(r"(?:mlo|applications)(?:\.[A-Za-z]\w*)+")
+TAKEN_IN = {ROOT / "docs" / name.lower(): ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")}
+"""Pages of the site that lie at the top of the repository."""
 FILES = (".json", ".md", ".py", ".toml")  # mlo.json is a file
 
 
@@ -25,10 +27,11 @@ def broken_links(page: Path, text: str) -> list[str]:
         path, _, anchor = unquote(target).partition("#")
         if re.match(r"[a-z]+:", target):
             continue
-        file = (page.parent / path).resolve() if path else page
+        named = (page.parent / path).resolve() if path else page
+        file = TAKEN_IN.get(named, named)
         if not target or not file.exists():
             found.append(f"{target}: no such file")
-        elif page.is_relative_to(ROOT / "docs") and not file.is_relative_to(ROOT / "docs"):
+        elif page.is_relative_to(ROOT / "docs") and not named.is_relative_to(ROOT / "docs"):
             found.append(f"{target}: is not part of the site")
         elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text(encoding="utf-8")):
             found.append(f"{target}: no such heading")
@@ -102,8 +105,13 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path):
     page.write_text(text)
     assert broken_links(page, text) == ["#twice_2: no such heading"]
     inside = "[a](nowhere.md) [b](choosing.md#nope) [c](../README.md) [d](choosing.md) [e]() [f](https://a.org)"
+    inside += " [g](contributing.md) [h](changelog.md#unreleased) [i](../CHANGELOG.md)"
     told = ["nowhere.md: no such file", "choosing.md#nope: no such heading", "../README.md: is not part of the site"]
-    assert broken_links(ROOT / "docs" / "made.md", inside) == [*told, ": no such file"]
+    assert broken_links(ROOT / "docs" / "made.md", inside) == [
+        *told,
+        ": no such file",
+        "../CHANGELOG.md: is not part of the site",
+    ]
     assert broken_links(page, "```py\nx[a](b)\n```\nand `[a](b)`") == [], "code is no link"
 
 

@@ -47,6 +47,6 @@ def _write_repository(folder: Path) -> None:
     wheel = "hypertorch-0-py3-none-any.whl"
     copy = f'    shutil.copy("{wheel}", folder)\n    return "{wheel}"\n'
     (folder / "own.py").write_text(f"import shutil\n\n\ndef build_wheel(folder, *_):\n{copy}")
-    author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    author = ["-c", "commit.gpgsign=false", "-c", "user.name=tests", "-c", "user.email=tests@localhost"]
     for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "one"]):
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
