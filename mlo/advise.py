@@ -67,6 +67,17 @@ def advise(
     Raises:
         ConfigError: If `rounds` or `tolerance` is out of range.
         MLOError: If the graph as it is declared, or the reference, has no hypergradient.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"], update=torchopt.sgd(0.1))
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5))
+        >>> graph = mlo.ProblemGraph([x, w])
+        >>> advice = mlo.advise(graph, of="x", candidates=[mlo.FirstOrder()])  # doctest: +ELLIPSIS
+        hypergradient of 'x'; reference: the declared steps of w, unrolled
+        ...
+        >>> advice.recommended.rule
+        'as declared'
     """
     check_count("advise", "rounds", rounds)
     check_positive("advise", "tolerance", tolerance)

@@ -42,6 +42,14 @@ class Autocast:
         ConfigError: If `dtype` is another one, or `scale` is not positive.
 
     Source: Mixed Precision Training (Micikevicius et al., 2018), section 3, scales the loss of a first-order gradient.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> loss = lambda v, x: (v.w @ x).float().square().mean()
+        >>> w = mlo.Problem("w", loss, torch.ones(1, 4), batches=[torch.ones(4, 1)],
+        ...                 precision=mlo.Autocast(torch.bfloat16))
+        >>> mlo.hypergradient(mlo.ProblemGraph([w]), of="w").dtype  # the gradient stays float32
+        torch.float32
     """
 
     dtype: torch.dtype

@@ -33,6 +33,12 @@ def deterministic(*, on: bool = True) -> Iterator[None]:
     Raises:
         ConfigError: If something was computed on a GPU in this process before, without that variable, or if it has
             another value; or if the body needs an operation that has no deterministic form, which is named.
+
+    Examples:
+        >>> import mlo, torch
+        >>> with mlo.deterministic():
+        ...     torch.are_deterministic_algorithms_enabled()
+        True
     """
     if not on:
         yield

@@ -24,7 +24,18 @@ class AbstractOnDivergence(ABC):
 
 @dataclass(frozen=True)
 class Stop(AbstractOnDivergence):
-    """Raise the error; the engine stays as it was before the step."""
+    """Raise the error; the engine stays as it was before the step.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.x.log(), torch.tensor(-1.0), update=torchopt.sgd(0.1))
+        >>> engine = mlo.Engine(mlo.ProblemGraph([x]), on_divergence=mlo.Stop())
+        >>> try:
+        ...     report = engine.step()
+        ... except mlo.DivergenceError:
+        ...     print(engine.values["x"])
+        tensor(-1.)
+    """
 
     @property
     def most(self) -> int:
@@ -45,6 +56,15 @@ class Skip(AbstractOnDivergence):
 
     Raises:
         ConfigError: If that is no whole number >= 1.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> batches = [torch.tensor(1.0), torch.tensor(float("nan")), torch.tensor(1.0)]
+        >>> x = mlo.Problem("x", lambda v, batch: batch * v.x**2, torch.tensor(1.0), update=torchopt.sgd(0.1),
+        ...                 batches=batches)
+        >>> engine = mlo.Engine(mlo.ProblemGraph([x]), on_divergence=mlo.Skip())
+        >>> [len(report.skipped) for report in engine.run(2)]
+        [0, 1]
     """
 
     in_a_row: int = 3

@@ -62,6 +62,13 @@ class Engine(Resumable):
     Raises:
         ConfigError: If `clip` or `on_divergence` is something else.
         GraphError: If the outermost problem cannot be trained.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"], update=torchopt.sgd(0.1))
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5))
+        >>> [round(report.losses["x"], 2) for report in mlo.Engine(mlo.ProblemGraph([x, w])).run(3)]
+        [9.0, 5.76, 3.69]
     """
 
     def __init__(

@@ -68,6 +68,13 @@ def hypergradient(
         DivergenceError: If a loss or the derivative is not finite; the message names the problem.
         UnconvergedError: If a linear solve did not converge, or a solve did not reach its `tolerance` though its rule
             needs it to, and that rule is `strict`; otherwise it is warned of.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"], update=torchopt.sgd(0.1))
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5))
+        >>> mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")  # 2 w dw/dx, and the one step ends at w = x
+        tensor(6.)
     """
     checked_graph("hypergradient", graph)[of]  # raises for an unknown name before any work is done
     ranks = present_ranks(parallel)

@@ -31,6 +31,13 @@ class ProblemGraph:
 
     Raises:
         GraphError: If they do not form a graph; the message names the problem and the read.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"], update=torchopt.sgd(0.1))
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5))
+        >>> mlo.ProblemGraph([x, w]).levels
+        2
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:

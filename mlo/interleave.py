@@ -49,6 +49,14 @@ def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, 
         ConfigError: If `rounds` is below 1.
 
     Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> nets = {name: torch.nn.ModuleDict({"body": torch.nn.Linear(2, 2)}) for name in ("a", "b")}
+        >>> learners = [mlo.Problem(n, lambda v, _: 0.0, net, update=torchopt.sgd(0.1)) for n, net in nets.items()]
+        >>> stages = mlo.interleave(learners, rounds=2, proximal=mlo.Proximal(1.0, step_size=0.1), shared="body")
+        >>> [stage.name for stage in stages]
+        ['b@2', 'a@2', 'b@1', 'a@1']
     """
     check_count("interleave", "rounds", rounds)
     _check_arguments(learners, proximal, shared)
@@ -90,6 +98,12 @@ def influence(proximal: Proximal, stages: int) -> list[float]:
 
     Raises:
         ConfigError: If the weight of the term is learned.
+
+    Examples:
+        >>> import mlo
+        >>> shares = mlo.influence(mlo.Proximal(20.0, step_size=0.025), stages=4)
+        >>> [round(share, 3) for share in shares]
+        [0.125, 0.125, 0.25, 0.5]
     """
     _, b, rho = proximal.coefficients(0)
     weights = [b * rho ** (stages - 1 - index) for index in range(stages)]

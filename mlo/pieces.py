@@ -33,6 +33,12 @@ class Sum:
 
     Raises:
         GraphError: If there is no term, one is no function, or there is not one name for each.
+
+    Examples:
+        >>> import mlo, torch
+        >>> both = mlo.Sum([lambda v, batch: batch, lambda v, batch: 10 * batch], names=["one", "ten"])
+        >>> both(None, (torch.tensor(1.0), torch.tensor(2.0)))
+        tensor(21.)
     """
 
     terms: Sequence[Loss]

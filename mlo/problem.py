@@ -48,6 +48,12 @@ class Problem:
 
     Raises:
         GraphError: If an argument is not of its kind.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5))
+        >>> w.name, w.reads, w.steps
+        ('w', ('x',), 1)
     """
 
     name: str

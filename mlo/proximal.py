@@ -46,6 +46,12 @@ class Proximal:
 
     Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equations 5 to 7.
     The implicit form is ours; it is the proximal point step of that term.
+
+    Examples:
+        >>> import mlo
+        >>> a, b, rho = mlo.Proximal(20.0, step_size=0.025).coefficients(0)  # c = 2 * 0.025 * 20 = 1
+        >>> rho
+        0.5
     """
 
     weight: float | Learned

@@ -50,6 +50,15 @@ def restore(engine: Engine, folder: Folder, *, place: bool = True) -> Any:
         DataError: If there is no such checkpoint, it was written by another version of the format, or is of other
             problems, updates, batches or ranks; the message names the first difference. On all ranks, if on one.
         RankError: If a rank has ended.
+
+    Examples:
+        >>> import mlo, tempfile, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.x**2, torch.tensor(1.0), update=torchopt.sgd(0.1))
+        >>> engine, folder = mlo.Engine(mlo.ProblemGraph([x])), tempfile.mkdtemp()
+        >>> mlo.save(engine, folder + "/begin", more={"epoch": 3})
+        >>> report = engine.step()
+        >>> mlo.restore(engine, folder + "/begin"), engine.values["x"]
+        ({'epoch': 3}, tensor(1.))
     """
     check_engine("restore", engine)
     ranks, path = Ranks(engine.parallel), Path(folder).resolve()

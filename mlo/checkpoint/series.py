@@ -48,6 +48,15 @@ class Checkpoints:
 
     Raises:
         ConfigError: If `keep` is not a whole number >= 1.
+
+    Examples:
+        >>> import mlo, tempfile, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.x**2, torch.tensor(1.0), update=torchopt.sgd(0.1))
+        >>> engine, kept = mlo.Engine(mlo.ProblemGraph([x])), mlo.Checkpoints(tempfile.mkdtemp(), keep=2)
+        >>> for report in engine.run(4):
+        ...     folder = kept.save(engine)
+        >>> folder.name, len(list(folder.parent.iterdir()))
+        ('step-00000004', 2)
     """
 
     def __init__(self, folder: Folder, *, keep: int = 3) -> None:

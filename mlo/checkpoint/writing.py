@@ -46,6 +46,13 @@ def save(engine: Engine, folder: Folder, *, more: Any = None) -> None:
             what cannot be written; or if ranks do not hold the same. On all ranks, if on one.
         ConfigError: If ranks give different folders.
         RankError: If a rank has ended.
+
+    Examples:
+        >>> import mlo, tempfile, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.x**2, torch.tensor(1.0), update=torchopt.sgd(0.1))
+        >>> engine, folder = mlo.Engine(mlo.ProblemGraph([x])), tempfile.mkdtemp()
+        >>> report = engine.step()
+        >>> mlo.save(engine, folder + "/after-1")
     """
     check_engine("save", engine)
     ranks, path = Ranks(engine.parallel), Path(folder).resolve()

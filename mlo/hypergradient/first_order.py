@@ -20,6 +20,14 @@ class FirstOrder(AbstractResponse):
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), section 2.3, first-order
     approximation (xi = 0).
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.FirstOrder())
+        >>> mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")  # 2 w dw/dx with dw/dx left out
+        tensor(0.)
     """
 
     transmits: ClassVar[bool] = False

@@ -45,6 +45,14 @@ class FixedPoint(AbstractRootResponse):
             raises `UnconvergedError` instead of a warning.
 
     Source: Efficient and Modular Implicit Differentiation (Blondel et al., 2022), section 2.1, equation 3.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.FixedPoint())
+        >>> mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")  # dw/dx = 1 where the update rests
+        tensor(4.5000)
     """
 
     solver: AbstractLinearSolver = field(default_factory=GMRES)

@@ -38,6 +38,14 @@ class Implicit(AbstractRootResponse):
 
     Source: Meta-Learning with Implicit Gradients (Rajeswaran et al., 2019), equation 6; Optimizing Millions of
     Hyperparameters by Implicit Differentiation (Lorraine, Vicol, Duvenaud, 2020), theorem 1.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.Implicit(mlo.CG()))
+        >>> mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")  # 2 w dw/dx: w = 2.25 as it ended, dw/dx = 1 as at rest
+        tensor(4.5000)
     """
 
     solver: AbstractLinearSolver = field(default_factory=CG)

@@ -60,6 +60,14 @@ class Penalty(AbstractResponse):
 
     Source: A Fully First-Order Method for Stochastic Bilevel Optimization (Kwon, Kwon, Wright, Nowak, 2023), equation 3
     and algorithm 1; the two-sided form as in A contrastive rule for meta-learning (Zucchet et al., 2022), section 3.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.Penalty(100.0))
+        >>> round(float(mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")), 3)
+        4.501
     """
 
     weight: float

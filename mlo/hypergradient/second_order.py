@@ -77,7 +77,13 @@ class _ExactLinearization(Linearization):
 
 @dataclass(frozen=True)
 class Exact(AbstractProduct):
-    """Differentiate the gradient: exact to rounding, about the cost of two gradients, keeps one graph alive."""
+    """Differentiate the gradient: exact to rounding, about the cost of two gradients, keeps one graph alive.
+
+    Examples:
+        >>> import mlo
+        >>> mlo.Unroll(product=mlo.Exact()) == mlo.Unroll()  # the default
+        True
+    """
 
     exact: ClassVar[bool] = True
 
@@ -208,6 +214,14 @@ class FiniteDifference(AbstractProduct):
             error does not vanish with epsilon: compare with `Exact` before relying on it.
 
     Source: DARTS: Differentiable Architecture Search (Liu, Simonyan, Yang, 2019), equation 8.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.Unroll(product=mlo.FiniteDifference()))
+        >>> round(float(mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")), 3)  # as by Exact()
+        3.375
     """
 
     epsilon: float | None = None

@@ -37,6 +37,15 @@ class SingleLoop(AbstractResponse):
 
     Source: A Framework for Bilevel Optimization that Enables Stochastic and Global Variance Reduction Algorithms
     (Dagreou, Ablin, Vaiter, Moreau, 2022), equations 4 to 6 and algorithm 1.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"], update=torchopt.sgd(0.1))
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.5),
+        ...             response=mlo.SingleLoop(0.5))
+        >>> engine = mlo.Engine(mlo.ProblemGraph([x, w]))
+        >>> [round(report.norms["x"], 2) for report in engine.run(3)]  # the adjoint comes after the answer
+        [0.0, 0.0, 6.0]
     """
 
     step_size: float

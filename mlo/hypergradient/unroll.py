@@ -40,6 +40,14 @@ class Unroll(AbstractResponse):
 
     Source: Forward and Reverse Gradient-Based Hyperparameter Optimization (Franceschi et al., 2017), algorithm 1;
     truncation: Truncated Back-propagation for Bilevel Optimization (Shaban, Cheng, Hatch, Boots, 2019), K-RMD.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, torch.tensor(3.0), reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, torch.zeros(()), reads=["x"], update=torchopt.sgd(0.25),
+        ...             steps=2, response=mlo.Unroll())
+        >>> mlo.hypergradient(mlo.ProblemGraph([x, w]), of="x")  # 2 w dw/dx with w = 0.75 x after two steps
+        tensor(3.3750)
     """
 
     product: AbstractProduct = field(default_factory=Exact, kw_only=True)

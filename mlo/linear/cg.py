@@ -31,6 +31,15 @@ class CG(AbstractUnitSolver):
         tol: Relative residual at which to stop; raised to what the dtype can resolve.
 
     Source: Methods of Conjugate Gradients for Solving Linear Systems (Hestenes, Stiefel, 1952), section 3.
+
+    Examples:
+        >>> import mlo, torch
+        >>> A, b = torch.tensor([[2.0, 1.0], [1.0, 3.0]]), torch.tensor([3.0, 4.0])
+        >>> found = mlo.CG().solve(lambda v: A @ v, b)
+        >>> found.converged, found.iterations
+        (True, 2)
+        >>> torch.allclose(found.value, torch.ones(2))
+        True
     """
 
     max_steps: int = 100

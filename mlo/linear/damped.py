@@ -27,6 +27,12 @@ class Damped(AbstractLinearSolver):
 
     Source: Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019), equation 6 (there of the
     loss); Deep Learning via Hessian-Free Optimization (Martens, 2010), section 4.1.
+
+    Examples:
+        >>> import mlo, torch
+        >>> flat = torch.tensor([1.0, 0.0])  # a diagonal without curvature in the second direction
+        >>> mlo.Damped(mlo.CG(), mu=1.0).solve(lambda v: flat * v, torch.ones(2)).value
+        tensor([0.5000, 1.0000])
     """
 
     solver: AbstractLinearSolver

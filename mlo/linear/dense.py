@@ -21,6 +21,12 @@ class Dense(AbstractUnitSolver):
 
     Attributes:
         tol: Relative residual up to which the solution counts as converged.
+
+    Examples:
+        >>> import mlo, torch
+        >>> A, b = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), torch.tensor([1.0, 2.0])  # not symmetric
+        >>> mlo.Dense().solve(lambda v: A @ v, b).value
+        tensor([-2.,  1.])
     """
 
     tol: float = 1e-6

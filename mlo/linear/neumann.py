@@ -48,6 +48,15 @@ class Neumann(AbstractUnitSolver):
 
     Source: Optimizing Millions of Hyperparameters by Implicit Differentiation (Lorraine, Vicol, Duvenaud, 2020),
     equation 4; Bounding the Spectrum of Large Hermitian Matrices (Zhou, Li, 2011), section 2, for |H_k| + |f_k|.
+
+    Examples:
+        >>> import mlo, torch
+        >>> A, b = torch.tensor([[2.0, 1.0], [1.0, 3.0]]), torch.tensor([3.0, 4.0])
+        >>> found = mlo.Neumann(max_steps=100, tol=1e-3).solve(lambda v: A @ v, b)
+        >>> found.converged
+        True
+        >>> torch.allclose(found.value, torch.ones(2), atol=0.01)
+        True
     """
 
     max_steps: int = 20

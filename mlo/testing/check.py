@@ -61,6 +61,13 @@ def check_hypergradient(
     Raises:
         ConfigError: If `directions` is not a whole number >= 1.
         HypergradientMismatch: If they differ; the message says by how much and which read is wrong.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> one = torch.ones((), dtype=torch.float64)
+        >>> x = mlo.Problem("x", lambda v, _: v.w**2, one, reads=["w"])
+        >>> w = mlo.Problem("w", lambda v, _: (v.w - v.x) ** 2, one, reads=["x"], update=torchopt.sgd(0.25), steps=2)
+        >>> mlo.testing.check_hypergradient(mlo.ProblemGraph([x, w]), of="x")  # says nothing: it is right
     """
     check_count("check_hypergradient", "directions", directions)
     with preserved(), recording():
@@ -88,6 +95,11 @@ def check_deterministic(
     Raises:
         HypergradientMismatch: If not; then a loss draws on something else than torch, numpy and `random`, or has a
             memory.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> x = mlo.Problem("x", lambda v, _: v.x * torch.rand(()), torch.tensor(1.0))
+        >>> mlo.testing.check_deterministic(mlo.ProblemGraph([x]), of="x")  # torch.rand is put back, so it repeats
     """
     with preserved(), recording():
         context = _prepared(graph, of, values, batches)

@@ -52,6 +52,16 @@ def quadratic_graphs(
         levels: Fewest and most problems.
         rules: Responses to choose from, for each problem on its own.
         largest: Most entries of one variable.
+
+    Examples:
+        >>> import mlo.testing, torch
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=3, deadline=None)
+        ... @given(mlo.testing.strategies.quadratic_graphs(levels=(2, 3)))
+        ... def test_any_graph(drawn):
+        ...     found = mlo.hypergradient(drawn.graph, of=drawn.of)
+        ...     torch.testing.assert_close(found, drawn.hypergradient)
+        >>> test_any_graph()
     """
     reads = draw(_reads(levels))
     dims = [draw(st.integers(1, largest)) for _ in reads]
@@ -80,6 +90,15 @@ def smooth_graphs(
         rules: Responses to choose from.
         steps: Fewest and most updates in a solve.
         largest: Most entries of one variable.
+
+    Examples:
+        >>> import mlo.testing, torch
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=2, deadline=None)
+        ... @given(mlo.testing.strategies.smooth_graphs(levels=(2, 2)))
+        ... def test_any_graph(graph):
+        ...     mlo.testing.check_hypergradient(graph, of=graph.problems[0].name, directions=1)
+        >>> test_any_graph()
     """
     reads = draw(_reads(levels))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))

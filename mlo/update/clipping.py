@@ -29,6 +29,13 @@ def clip_norm(max_norm: float) -> GradientTransformation:
 
     Raises:
         ConfigError: If `max_norm` is not positive.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> update = torchopt.chain(mlo.clip_norm(1.0), torchopt.sgd(1.0))
+        >>> w = torch.zeros(2)
+        >>> update.update(torch.tensor([3.0, 4.0]), update.init(w), inplace=False)[0]
+        tensor([-0.6000, -0.8000])
     """
     _check_limit("clip_norm: max_norm", max_norm)
 
@@ -58,6 +65,15 @@ class Clipped(UpdateRule):
 
     Raises:
         ConfigError: If a limit is not positive, or neither is given.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> update = mlo.Clipped(torchopt.sgd(1.0), max_norm=1.0)
+        >>> x = mlo.Problem("x", lambda v, _: 10 * v.x**2, torch.tensor(3.0), update=update)
+        >>> engine = mlo.Engine(mlo.ProblemGraph([x]))
+        >>> report = engine.step()
+        >>> engine.values["x"]
+        tensor(2.)
     """
 
     update: Any

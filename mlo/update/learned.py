@@ -61,6 +61,14 @@ class Learned(UpdateRule):
 
     Raises:
         ConfigError: If `make` is no function or nothing is read.
+
+    Examples:
+        >>> import mlo, torch, torchopt
+        >>> rate = mlo.Problem("rate", lambda v, _: v.w**2, torch.tensor(0.1), reads=["w"])
+        >>> step = mlo.Learned(lambda v: torchopt.sgd(v.rate), reads=("rate",))
+        >>> w = mlo.Problem("w", lambda v, _: 0.5 * v.w**2, torch.tensor(1.0), update=step)
+        >>> mlo.hypergradient(mlo.ProblemGraph([rate, w]), of="rate")  # w = 1 - rate, so d w^2 = -2 (1 - rate)
+        tensor(-1.8000)
     """
 
     make: Callable[[Any], Any]

@@ -121,7 +121,12 @@ class Picture(AbstractBlock):
 @final
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a title."""
+    """Blocks under a title.
+
+    Attributes:
+        title: The heading.
+        blocks: What stands below it, in this order.
+    """
 
     title: str
     blocks: Sequence[AbstractBlock]

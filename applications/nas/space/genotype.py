@@ -92,7 +92,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Genotype:
-    """An architecture: the cell that keeps height and width, and the one that halves them."""
+    """An architecture: two cells, of which networks are stacked.
+
+    Attributes:
+        normal: The cell that keeps height and width.
+        reduction: The cell that halves them.
+    """
 
     normal: Cell
     reduction: Cell

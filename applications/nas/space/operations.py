@@ -86,7 +86,7 @@ class ReLUConvBN(nn.Sequential):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width without losing pixels: two strided 1x1 convolutions, one of them shifted by one pixel.
+    """Halve height and width without losing pixels: two 1x1 convolutions of every other pixel, one shifted by one.
 
     Each convolution makes half of the output channels; their concatenation is normalized.
 
@@ -104,15 +104,17 @@ class FactorizedReduce(nn.Module):
         super().__init__()
         if outputs % 2:
             raise ConfigError(f"channels={outputs}: a skip of stride 2 makes them in two halves; use an even number")
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.even = nn.Conv2d(inputs, outputs // 2, 1, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
         check_even(x)
         x = torch.relu(x)
-        halves = [self.even(x), self.odd(x[:, :, 1:, 1:])]
+        # Every other pixel first, then a stride of 1: oneDNN's strided 1x1 convolution writes past its memory in the
+        # backward pass, on a CPU with channels_last and few channels (uxlfoundation/oneDNN issue 6035).
+        halves = [self.even(x[:, :, ::2, ::2]), self.odd(x[:, :, 1::2, 1::2])]
         out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
 

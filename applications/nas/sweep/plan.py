@@ -19,7 +19,12 @@ _LONGEST = 120
 
 @dataclass(frozen=True)
 class Axis:
-    """A field and its values, as words of a command line."""
+    """A field and its values, as words of a command line.
+
+    Attributes:
+        field: Dotted path of a setting of the search, as in `config.json`.
+        values: What it takes, in the order in which they are searched.
+    """
 
     field: str
     values: tuple[str, ...]
