@@ -5,14 +5,13 @@ A custom graph with a diamond: both heads read the encoder, the top reads both h
     min_a  L_digit(e*, d*) + L_slant(e*, s*)       on validation images
     d*(e) = argmin_d  L_digit(e, d)                10 classes
     s*(e) = argmin_s  L_slant(e, s)                a regression
-    e*(a) = argmin_e  mean over images and pixels i of  2 sigmoid(a_i) * (decode(encode(x))_i - x_i)^2
+    e*(a) = argmin_e  mean over images, sum over pixels i of  2 sigmoid(a_i) * (decode(encode(x))_i - x_i)^2
 
-The encoder sees no labels and has 8 numbers for an image. The first and the last column of each image (16 pixels) are
-noise, so that plain reconstruction spends codes on them.
+The encoder sees no labels and has 8 numbers for an image; two columns of each image are noise.
 
-Claims: the hypergradient is that of central differences. It comes from one sweep in which each answer is gone through
-once, however many paths lead to it: one more task adds the steps of its head, not those of the encoder again. Against
-equal pixels the slant is found better by 10 % or more on test images, digits no worse, and noise has less weight.
+Claims: the hypergradient is that of central differences. It comes from one sweep that goes through each answer once,
+however many paths lead to it: one more task adds the steps of its head, not those of the encoder again. Against equal
+pixels the slant is found better by 10 % or more on test images, digits no worse, and noise has less weight.
 """
 
 import argparse
@@ -38,8 +37,8 @@ def data(seed):
     image[:, :, [0, 7]] = torch.rand(len(x), 8, 2, generator=draw, dtype=x.dtype)
     order = torch.randperm(len(x), generator=draw)
     image, slant = image - image.mean(dim=0), (slant - slant.mean()) / slant.std()
-    parts = (order[:300], order[300:700], order[700:])
-    return [(image.flatten(1)[part], {"digit": digit[part], "slant": slant[part, None]}) for part in parts]
+    x, parts = image.flatten(1), order.split((300, 400, 1097))
+    return [(x[part], {"digit": digit[part], "slant": slant[part, None]}) for part in parts]
 
 
 def task_loss(v, task, data):
@@ -70,30 +69,21 @@ def problems(train, valid, tasks=TASKS):
     return mlo.ProblemGraph([pixels, *(head(task) for task in tasks), encoder])
 
 
-def trained(graph, steps, *, frozen):
-    """Return the engine after a warm-up of the answers and a training of all, or of the answers alone if frozen."""
+def trained(graph, *, frozen):
+    """Return the engine after a warm-up of the answers, and a training of all, or of the answers alone."""
     engine = mlo.Engine(graph)
-    for _ in engine.run(30, frozen=True):
-        pass
-    for report in engine.run(steps, frozen=frozen):
+    list(engine.run(30, frozen=True))
+    for report in engine.run(80, frozen=frozen):
         if report.step % 40 == 30 and not frozen:
             print(f"step {report.step}: validation loss {report.losses['pixels']:.3f}")
     return engine
 
 
 def scores(engine, test):
-    """Return the accuracy on digits in percent, and the error of the slant (1: nothing is known)."""
+    """Return the accuracy on digits and the error of the slant (1: nothing is known)."""
     heads, codes = {task: engine.export(task) for task in TASKS}, test[0] @ engine.values["encoder"]
     hit = heads["digit"](codes).argmax(dim=1) == test[1]["digit"]
-    return 100 * float(hit.double().mean()), float(mse_loss(heads["slant"](codes), test[1]["slant"]).detach())
-
-
-def draw(path, weights):
-    figure = Figure(figsize=(3.4, 2.8), layout="constrained")
-    axes = figure.subplots()
-    figure.colorbar(axes.imshow(weights.view(8, 8), cmap="viridis", vmin=0, vmax=2), label="weight of the pixel")
-    axes.set(xlabel="columns 0 and 7 are noise", xticks=range(8), yticks=[])
-    figure.savefig(path)
+    return float(hit.double().mean()), float(mse_loss(heads["slant"](codes), test[1]["slant"]).detach())
 
 
 def main() -> None:
@@ -102,26 +92,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
     train, valid, test = data(arguments.seed)
-
-    graph = problems(train, valid)
-    print(graph.describe())
-    mlo.testing.check_hypergradient(graph, of="pixels", directions=1)  # raises if it is wrong
+    print(problems(train, valid).describe())
+    mlo.testing.check_hypergradient(problems(train, valid), of="pixels", directions=1)  # raises if it is wrong
     products = [mlo.Engine(problems(train, valid, tasks)).step().products for tasks in (["digit"], TASKS)]
     print(f"second-order products of a hypergradient: {products[0]} with one task, {products[1]} with two")
-    plain, learned = (trained(graph, 80, frozen=frozen) for frozen in (True, False))
-    (plain_hits, plain_error), (hits, wrong) = scores(plain, test), scores(learned, test)
-    weights = 2 * torch.sigmoid(learned.values["pixels"])
-    noise, inner = float(weights.view(8, 8)[:, [0, 7]].mean()), float(weights.view(8, 8)[:, 1:7].mean())
-    print(f"equal pixels: accuracy {plain_hits:.1f} %, error of the slant {plain_error:.3f}")
-    print(f"learned pixels: accuracy {hits:.1f} %, error of the slant {wrong:.3f}")
+    plain, learned = (trained(problems(train, valid), frozen=frozen) for frozen in (True, False))
+    (plain_hits, plain_error), (hits, error) = scores(plain, test), scores(learned, test)
+    weights = 2 * torch.sigmoid(learned.values["pixels"]).view(8, 8)
+    noise, inner = float(weights[:, [0, 7]].mean()), float(weights[:, 1:7].mean())
+    print(f"equal pixels: accuracy {plain_hits:.3f}, error of the slant {plain_error:.3f}")
+    print(f"learned pixels: accuracy {hits:.3f}, error of the slant {error:.3f}")
     print(f"mean weight: {noise:.2f} in the columns of noise, {inner:.2f} elsewhere")
     if products != [2 * STEPS, 3 * STEPS]:
         raise SystemExit(f"each answer should be gone through once: {products}")
-    if not (hits > plain_hits - 1 and wrong < 0.9 * plain_error and noise < 0.8 * inner):
+    if hits < plain_hits - 0.01 or error > 0.9 * plain_error or noise > 0.8 * inner:
         raise SystemExit("the learned pixels should serve the tasks better, and leave out the noise")
     if arguments.figure:
-        draw(arguments.figure, weights)
+        axes = (figure := Figure(figsize=(3.4, 2.8), layout="constrained")).subplots()
+        figure.colorbar(axes.imshow(weights, cmap="viridis", vmin=0, vmax=2), label="weight of the pixel")
+        axes.set(xlabel="columns 0 and 7 are noise", xticks=range(8), yticks=[])
+        figure.savefig(arguments.figure)
 
 
 if __name__ == "__main__":

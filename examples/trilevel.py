@@ -1,14 +1,13 @@
 """How much weight decay does a regression need whose training targets an attacker may shift?
 
-Three levels, each solved inside the one before. The attacker knows how the fit will react to a shift p of the targets;
-the decay d is chosen knowing how both will react:
+Three levels, each solved inside the one before; V is the error on validation data (diabetes, and columns of noise):
 
-    min_d  V(w*(d, p*(d)))                                     V: the error on validation data (diabetes)
-    p*(d)    = argmin_p  -V(w*(d, p)) + price * |p|^2 / n      a shift costs its square
+    min_d  V(w*(d, p*(d)))
+    p*(d)    = argmin_p  -V(w*(d, p)) + price * |p|^2 / n      a shift p of the targets costs its square
     w*(d, p) = argmin_w  |X w - (y + p)|^2 / n  +  exp(d) |w|^2
 
-Exact or partial? `partial=True`, the approximation of other libraries, differentiates p* with w held where it is. But
-the attacker feels the decay through the fit alone, so that partial takes him for one who does not react to it.
+`partial=True`, the approximation of other libraries, differentiates p* with w held where it is. But the attacker feels
+the decay through the fit alone, so that partial takes him for one who does not react to it.
 
 Claims: the exact hypergradient is the slope of the objective with all answers solved anew, to 0.1 %; the partial one is
 not. Where a descent along it comes to rest, the decay is too small by a fifth or more, and the error higher.
@@ -57,52 +56,29 @@ def problems(train, valid, decay):
         return mse_loss(x @ weights, y + v.shift) + v.decay.exp() * (weights**2).sum()
 
     rest = {"steps": 500, "tolerance": 1e-6, "response": mlo.Implicit(mlo.CG(tol=1e-6))}
-    return mlo.ProblemGraph(
-        [
-            mlo.Problem("decay", error, torch.tensor(decay), reads=["weights"], update=torchopt.sgd(3.0)),
-            mlo.Problem("shift", attack, torch.zeros(60), reads=["weights"], update=torchopt.sgd(15.0), **rest),
-            mlo.Problem("weights", fit, torch.zeros(30), reads=["decay", "shift"], update=torchopt.sgd(1.0), **rest),
-        ]
-    )
+    top = mlo.Problem("decay", error, torch.tensor(decay), reads=["weights"], update=torchopt.sgd(3.0))
+    middle = mlo.Problem("shift", attack, torch.zeros(60), reads=["weights"], update=torchopt.sgd(15.0), **rest)
+    lowest = mlo.Problem("weights", fit, torch.zeros(30), reads=["decay", "shift"], update=torchopt.sgd(1.0), **rest)
+    return mlo.ProblemGraph([top, middle, lowest])
 
 
-def under_attack(train, valid, decay):
-    """Return the objective with all answers solved anew."""
+def under_attack(train, valid, decay):  # the objective with all answers solved anew
     return mlo.Engine(problems(train, valid, decay), partial=True).step().losses["decay"]
 
 
-def slopes(train, valid, decay):
-    """Return the slope by central differences, by the exact and by the partial hypergradient."""
-    graph = problems(train, valid, decay)
+def slopes(train, valid, decay):  # by central differences, by the exact and by the partial hypergradient
     above, below = (under_attack(train, valid, decay + step) for step in (STEP, -STEP))
-    found = [float(mlo.hypergradient(graph, of="decay", partial=partial)) for partial in (False, True)]
+    found = [float(mlo.hypergradient(problems(train, valid, decay), of="decay", partial=p)) for p in (False, True)]
     return (above - below) / (2 * STEP), *found
 
 
-def descend(train, valid, *, partial):
-    """Return where a descent along one of the two hypergradients ends."""
+def descend(train, valid, *, partial):  # where a descent along one of the two hypergradients ends
     decay = START
     for _ in range(3):  # the coordinates are made anew now and then
         engine = mlo.Engine(problems(train, valid, decay), partial=partial)
         for _ in engine.run(5):
             decay = float(engine.values["decay"])
     return decay
-
-
-def draw(path, train, valid, rows, ends):
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    line = torch.linspace(min(ends) - 0.1, START, 8).tolist()
-    left.plot(line, [under_attack(train, valid, decay) for decay in line], color="tab:gray")
-    decays, *found = zip(*rows, strict=True)
-    for name, color, style, values in zip(NAMES, COLORS, ("o", "-", "-"), found, strict=True):
-        right.plot(decays, values, style, color=color, label=name)
-    for name, color, decay in zip(NAMES[1:], COLORS[1:], ends, strict=True):
-        left.plot(decay, under_attack(train, valid, decay), "o", color=color, label=f"rest, {name}")
-    left.set(xlabel="logarithm of the decay", ylabel="error under attack")
-    right.set(xlabel="logarithm of the decay", ylabel="slope")
-    left.legend(), right.legend()
-    figure.savefig(path)
 
 
 def main() -> None:
@@ -112,7 +88,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     train, valid = data(arguments.seed)
-
     rows = [(decay, *slopes(train, valid, decay)) for decay in (0.8, 1.2, 1.6, 2.0)]
     for row in rows:
         print("log decay {:.1f}: slope {:.4f} by differences, {:.4f} exact, {:.4f} partial".format(*row))
@@ -125,7 +100,19 @@ def main() -> None:
     if not (ends[1] < ends[0] + math.log(0.8) and errors[1] > 1.005 * errors[0]):
         raise SystemExit(f"the partial gradient should end worse: log decays {ends}, errors {errors}")
     if arguments.figure:
-        draw(arguments.figure, train, valid, rows, ends)
+        figure = Figure(figsize=(7, 2.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        line = torch.linspace(min(ends) - 0.1, START, 8).tolist()
+        left.plot(line, [under_attack(train, valid, decay) for decay in line], color="tab:gray")
+        decays, *found = zip(*rows, strict=True)
+        for name, color, style, values in zip(NAMES, COLORS, ("o", "-", "-"), found, strict=True):
+            right.plot(decays, values, style, color=color, label=name)
+        for name, color, decay in zip(NAMES[1:], COLORS[1:], ends, strict=True):
+            left.plot(decay, under_attack(train, valid, decay), "o", color=color, label=f"rest, {name}")
+        for axes, label in ((left, "error under attack"), (right, "slope")):
+            axes.set(xlabel="logarithm of the decay", ylabel=label)
+            axes.legend()
+        figure.savefig(arguments.figure)
 
 
 if __name__ == "__main__":
