@@ -17,7 +17,14 @@ from mlo.errors import DataError
 
 @dataclass(frozen=True)
 class RandomState:
-    """The states of the generators that a loss may draw from: torch (CPU and CUDA), numpy and `random`."""
+    """The states of the generators that a loss may draw from.
+
+    Attributes:
+        cpu: Of torch on the CPU.
+        cuda: Of torch on each GPU; empty if CUDA was not in use.
+        python: Of `random`.
+        numpy: Of numpy's global generator.
+    """
 
     cpu: Tensor
     cuda: tuple[Tensor, ...]

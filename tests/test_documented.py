@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Half(Silent):
 
 def test_what_is_missing_is_seen(monkeypatch):
     monkeypatch.setattr(documented, "OURS", (__name__.partition(".")[0],))  # only what is ours is looked at
-    monkeypatch.setattr(documented, "_shown", lambda: {"mlo.half"})
+    monkeypatch.setattr(documented, "_shown", lambda: {"mlo.half": "mlo.half"})
     monkeypatch.setattr(documented, "exported", lambda: {"mlo.silent": Silent, "mlo.half": Half})
     monkeypatch.setattr(documented, "_of_the_pages", lambda: [])
     assert [line.partition(": ")[0] for line in documented.undocumented()] == [
@@ -87,3 +88,12 @@ def test_a_package_that_is_not_installed(missing, left_out, monkeypatch):
     else:
         with pytest.raises(ModuleNotFoundError):
             documented.exported()
+
+
+def test_a_function_with_the_name_of_a_module_is_shown_as_a_function(monkeypatch):
+    name = "mlo.interleave"
+    monkeypatch.setattr(documented, "exported", lambda: {name: importlib.import_module("mlo").interleave})
+    monkeypatch.setattr(documented, "_of_the_pages", lambda: [])
+    monkeypatch.setattr(documented, "_shown", lambda: {name: name})
+    (line,) = documented.undocumented()
+    assert line.endswith("write `::: mlo.interleave.interleave` and `heading: mlo.interleave`")

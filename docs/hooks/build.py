@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 sys.path.append(str(Path(__file__).parent))  # hooks are loaded as files, not as a package
 
+from documented import undocumented
 from formulas import typeset
 from mermaid import picture
 
@@ -25,6 +27,17 @@ def on_config(config: Any) -> Any:
     fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
     fences["custom_fences"] = [{"name": "mermaid", "class": "graph", "format": picture}]
     return config
+
+
+def on_pre_build(**_: Any) -> None:
+    """Refuse to build while a public name has no docstring or no entry in the reference.
+
+    Raises:
+        PluginError: If there is one; the message names each, and the fix.
+    """
+    lacking = undocumented()
+    if lacking:
+        raise PluginError("\n".join(["documentation is missing:", *lacking]))
 
 
 def on_files(files: Any, config: Any) -> Any:

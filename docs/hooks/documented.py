@@ -15,10 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("mlo", "applications")
-PLACES = ("mlo", "mlo.testing", "mlo.testing.strategies")
+PLACES = ("mlo", "mlo.extend", "mlo.testing", "mlo.testing.strategies")
 _SECTION = re.compile(r"^(?:Attributes|Args):\n((?:[ \t]+.*\n?|\n)+)", flags=re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+)(?: \(.*?\))?:", flags=re.MULTILINE)
 _MEMBERS = re.compile(r"members: \[(.*?)\]")
+_HEADING = re.compile(r"^      heading: (\S+)$", flags=re.MULTILINE)
 
 
 def undocumented() -> list[str]:
@@ -68,16 +69,29 @@ def _of_the_library() -> Iterator[str]:
         yield from _silent(name, value)
         if name not in shown and name not in PLACES:
             yield f"{name}: is not in the reference: add `::: {name}` to docs/api.md"
+        elif shown.get(name) == name and _hidden_by_a_module(name, value):
+            found = f"{value.__module__}.{value.__name__}"  # type: ignore[attr-defined]
+            yield f"{name}: the reference shows the module of that name: write `::: {found}` and `heading: {name}`"
 
 
-def _shown() -> set[str]:
-    """Return the dotted names that docs/api.md shows, those of `members: [...]` included."""
-    found = set[str]()
+def _hidden_by_a_module(name: str, value: object) -> bool:
+    """Tell whether a function or class has the name of a module, which is what the reference would show instead."""
+    place = ROOT.joinpath(*name.split("."))
+    return not isinstance(value, types.ModuleType) and (place.is_dir() or place.with_suffix(".py").is_file())
+
+
+def _shown() -> dict[str, str]:
+    """Return the dotted names that docs/api.md shows, those of `members: [...]` included, and where it finds them."""
+    found = dict[str, str]()
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for block in re.split(r"^::: ", text, flags=re.MULTILINE)[1:]:
         name = block.split("\n", 1)[0].strip()
         chosen = _MEMBERS.search(block)
-        found |= {name, *(f"{name}.{member.strip()}" for member in (chosen[1].split(",") if chosen else ()))}
+        heading = _HEADING.search(block)
+        found |= {f"{name}.{alias}": name for alias in re.findall(r"`(\w+)` is ", block)}
+        found[heading[1] if heading else name] = name
+        for member in chosen[1].split(",") if chosen else ():
+            found[f"{name}.{member.strip()}"] = f"{name}.{member.strip()}"
     return found
 
 

@@ -25,7 +25,13 @@ from mlo.vector import Params, Values
 
 @dataclass(frozen=True)
 class Point:
-    """Where a problem stands: its variable, its optimizer's state, and its module's buffers."""
+    """Where a problem stands.
+
+    Attributes:
+        params: Its variable.
+        state: The state of its optimizer.
+        buffers: The buffers of its module; empty if it is none.
+    """
 
     params: Params
     state: State
@@ -72,7 +78,12 @@ class Trace:
 
 @dataclass(frozen=True)
 class Pullback:
-    """Cotangents by problem name, and the linear solve that they took, if any."""
+    """What a cotangent on an answer becomes.
+
+    Attributes:
+        parts: Cotangents by problem name; a name that is absent has derivative zero.
+        solution: The linear solve that they took, None if there was none.
+    """
 
     parts: dict[str, Params] = field(default_factory=dict)
     solution: LinearSolution | None = None
