@@ -89,7 +89,7 @@ def accuracy(strength, train, test, steps=400):
 def draw(path, strengths):
     figure = Figure(figsize=(6, 2.4), layout="constrained")
     for axes, name, true, values in zip(figure.subplots(1, 3), NAMES, TRUE, torch.stack(strengths).T, strict=True):
-        axes.plot(values)
+        axes.plot(values.numpy())
         axes.axhline(float(true), color="gray", linestyle="--")
         axes.set(title=name, xlabel="outer step", ylim=(-0.05 * float(values.max()), None))
     figure.savefig(path)

@@ -81,7 +81,7 @@ def draw(path, rows):
     for row, (name, images) in enumerate(rows.items()):
         for column, image in enumerate(images):
             axes = figure.add_subplot(len(rows), 10, 10 * row + column + 1, xticks=[], yticks=[])
-            axes.imshow(image.reshape(8, 8), cmap="gray_r")
+            axes.imshow(image.reshape(8, 8).numpy(), cmap="gray_r")
             if column == 0:
                 axes.set_ylabel(name)
     figure.savefig(path)

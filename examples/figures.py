@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import matplotlib
+import torch
 
 import mlo
 
@@ -54,7 +55,7 @@ def run(name, path):
         declare(graph, problems)
         made.append(graph.to_mermaid())
 
-    out = io.StringIO()
+    out, default = io.StringIO(), torch.get_default_dtype()
     with (
         mock.patch.object(mlo.ProblemGraph, "__init__", declared),
         mock.patch.object(sys, "argv", [str(script(name)), "--figure", str(path)]),
@@ -62,7 +63,10 @@ def run(name, path):
         matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}),
         contextlib.redirect_stdout(out),
     ):
-        runpy.run_path(str(script(name)), run_name="__main__")
+        try:
+            runpy.run_path(str(script(name)), run_name="__main__")
+        finally:
+            torch.set_default_dtype(default)  # scripts set it for themselves
     return Ran(out.getvalue(), tuple(dict.fromkeys(made)))
 
 

@@ -89,10 +89,10 @@ def adapted(method, meta, seen):
 def draw(path, learned):
     seen, x = tasks(1)["change"], torch.linspace(-5, 5, 100).reshape(1, -1, 1)
     axes = Figure(figsize=(6, 3), layout="constrained").subplots()
-    axes.plot(seen[0].flatten(), seen[1].flatten(), "o", color="black", label="ten points")
+    axes.plot(seen[0].flatten().numpy(), seen[1].flatten().numpy(), "o", color="black", label="ten points")
     for name, method in (("joint", "MAML"), ("MAML", "MAML"), ("iMAML", "iMAML")):
         y = predict(learned[name], adapted(method, learned[name], seen), x)
-        axes.plot(x.flatten(), y.flatten(), label=name)
+        axes.plot(x.flatten().numpy(), y.flatten().numpy(), label=name)
     axes.legend()
     axes.figure.savefig(path)
 

@@ -111,7 +111,7 @@ def main() -> None:
     print(f"mean weight: right labels {right:.2f}, wrong labels {false:.2f}")
     print(f"test accuracy: uniform {equal[-1]:.2f} (best step {max(equal):.2f}), checked {few:.2f}, learned {ours:.2f}")
     if arguments.figure:
-        draw(arguments.figure, weight, wrong)
+        draw(arguments.figure, weight.numpy(), wrong.numpy())
     if not (right > 5 * false and ours > equal[-1] + 0.1 and ours > few + 0.02):
         raise SystemExit(f"learned weights did not help: {ours:.3f} against {equal[-1]:.3f} and {few:.3f}")
 

@@ -80,7 +80,7 @@ def trained(net, setting, train, valid):
 def draw(path, tried, grid):
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    losses = torch.tensor([[min(grid[rate, decay], 3.0) for rate in RATES] for decay in DECAYS])
+    losses = [[min(grid[rate, decay], 3.0) for rate in RATES] for decay in DECAYS]
     axes.contourf(RATES, DECAYS, losses, levels=12, cmap="viridis_r")
     axes.plot([float(s[0]) for s in tried], [float(s[1]) for s in tried], "o-", color="black", markersize=3)
     axes.set(xlabel="log learning rate", ylabel="log weight decay")

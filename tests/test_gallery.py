@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 import pytest
-import torch
 import torchopt
 
-from examples.figures import NAMES, ROOT, fence, figure, page, run, script
+from examples.figures import NAMES, ROOT, Ran, fence, figure, page, renewed, run, script
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-
-
-@pytest.fixture(autouse=True)
-def _same_default():
-    yield
-    torch.set_default_dtype(torch.float32)  # examples set it, as a program may
 
 
 def close(shown, printed):
@@ -87,9 +79,6 @@ def test_numbers_that_differ_are_seen():
 
 
 def test_the_page_is_renewed():
-    from examples.figures import Ran, renewed
-
     text = "a\n```mermaid\nold\n```\nb\n```text\n1\n2\n```\nc\n"
     assert renewed(text, Ran("3\n", ("new",))) == "a\n```mermaid\nnew\n```\nb\n```text\n3\n```\nc\n"
     assert renewed(text, Ran("3\n", ("new", "other"))) == "a\n```mermaid\nold\n```\nb\n```text\n3\n```\nc\n"
-    assert Path(page("x")).name == "x.md"
