@@ -10,8 +10,8 @@ all stages; the first and the last column are noise.
 Each step of a stage moves its encoder by c / (1 + c) of the way to its neighbor's: c = 2 * step_size * weight.
 
 Claims: the hypergradient of the gate is that of central differences, through all stages. In the last round the
-encoders are ten times closer than without the hold (weight 0). The gate weighs noise at less than half of the average, and the
-test loss is lower by 5 % than with an equal gate. That the hold helps is not claimed: it differs from seed to seed.
+encoders are ten times closer than without the hold (weight 0). The gate weighs noise at less than half of the average,
+and the test loss is lower by 5 % than with an equal gate. That the hold helps is not claimed.
 
 Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021).
 """
