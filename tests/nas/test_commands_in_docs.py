@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from applications.nas.cli import main
-from tests.markdown import ROOT, fences, name_of, pages
+from tests.markdown import ROOT, code_spans, fences, name_of, pages
 from tests.nas.doing import do, program, quicken
 from tests.nas.shell import Command, commands
 from tests.nas.stage_props import Props
@@ -73,14 +73,19 @@ def test_a_way_is_needed_and_the_tests_that_it_names_exist(way: Way) -> None:
         assert f"def {test or 'test_'}" in (ROOT / file).read_text(), name
 
 
-def test_options_that_a_page_shows_by_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Lines such as `--vary seed 0 1`: a sweep takes them."""
+def test_sweeps_outside_of_fences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lines of options such as `--vary seed 0 1`, and sweeps within a sentence or a table: their words are read."""
     monkeypatch.chdir(tmp_path)
-    texts = [fence.body for page in SHOWN for fence in fences(page.read_text()) if fence.kind == "text"]
-    lines = [line.partition("#")[0] for text in texts for line in text.splitlines() if line.startswith("--vary ")]
-    assert lines
-    for line in lines:
-        assert main(["sweep", "darts-2nd-paper", *line.split(), "--dry-run"]) == 0, line
+    texts = [page.read_text(encoding="utf-8") for page in SHOWN]
+    lines = [line.partition("#")[0] for text in texts for fence in fences(text) for line in fence.body.splitlines()]
+    sweeps = [f"darts-2nd-paper {line}" for line in lines if line.startswith("--vary ")]
+    sweeps += [f"darts-2nd-paper {span}" for text in texts for span in code_spans(text) if span.startswith("--vary ")]
+    begin = "mlo-nas sweep "
+    sweeps += [span.removeprefix(begin) for text in texts for span in code_spans(text) if span.startswith(begin)]
+    whole = [sweep for sweep in sweeps if "--resume" not in sweep and "..." not in sweep]
+    assert len(whole) > 5
+    for sweep in whole:
+        assert main(["sweep", *sweep.split(), "--dry-run"]) == 0, sweep
 
 
 def test_commands_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
