@@ -111,7 +111,7 @@ def main() -> None:
         raise SystemExit("the learned pixels should serve the tasks better, and leave out the noise")
     if arguments.figure:
         axes = (figure := Figure(figsize=(3.4, 2.8), layout="constrained")).subplots()
-        figure.colorbar(axes.imshow(weights, cmap="viridis", vmin=0, vmax=2), label="weight of the pixel")
+        figure.colorbar(axes.imshow(weights.numpy(), cmap="viridis", vmin=0, vmax=2), label="weight of the pixel")
         axes.set(xlabel="columns 0 and 7 are noise", xticks=range(8), yticks=[])
         figure.savefig(arguments.figure)
 
