@@ -50,18 +50,16 @@ def optimizer(setting):
 
 def learn(net, train, valid):
     """Return all settings that were tried, from first to last."""
-    outer = mlo.Problem("setting", loss, START, reads=["net"], batches=[valid])
+    adam = functools.partial(torch.optim.Adam, lr=0.5, betas=(0.5, 0.9))
+    outer = mlo.Problem("setting", loss, START, reads=["net"], update=adam, batches=[valid])
     update = mlo.Learned(lambda v: optimizer(v.setting), reads=["setting"])
-    inner = mlo.Problem("net", loss, net, update=update, steps=STEPS, batches=[train])
-    graph = mlo.ProblemGraph([outer, inner])
-    setting, tried = START.clone().requires_grad_(), [START]
-    adam = torch.optim.Adam([setting], lr=0.5, betas=(0.5, 0.9))
-    for run in range(1, RUNS + 1):
-        setting.grad = mlo.hypergradient(graph, of="setting", values={"setting": setting.detach()})
-        adam.step()
-        tried.append(setting.detach().clone())
-        if run % 3 == 0:
-            print(f"run {run}: learning rate {setting[0].exp():.4f}, weight decay {setting[1].exp():.4f}")
+    inner = mlo.Problem("net", loss, net, update=update, steps=STEPS, warm_start=False, batches=[train])
+    engine, tried = mlo.Engine(mlo.ProblemGraph([outer, inner])), [START]
+    for report in engine.run(RUNS):
+        setting = engine.values["setting"]
+        tried.append(setting)
+        if report.step % 3 == 0:
+            print(f"run {report.step}: learning rate {setting[0].exp():.4f}, weight decay {setting[1].exp():.4f}")
     return tried
 
 

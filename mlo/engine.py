@@ -39,7 +39,7 @@ class Engine(Resumable):
     One step: every problem gets a batch; the problems that respond to the outermost one are solved; the outermost is
     updated by its hypergradient. What becomes of the answers is the one choice:
 
-    - `look_ahead=False` (warm start): the answers are kept, and the next solves start from them.
+    - `look_ahead=False`: answers are kept, and the next solves start there, but for problems with `warm_start=False`.
     - `look_ahead=True`: the answers were virtual. They are dropped, and the deeper problems are then solved for real,
       with the new outer value, on the same batches. Algorithm 1 of DARTS is this.
 
@@ -85,7 +85,7 @@ class Engine(Resumable):
         self.graph, self.look_ahead, self.partial = checked_graph("Engine", graph), look_ahead, partial
         self.step_count, self.parallel, self.clip = 0, present_ranks(parallel), checked_clip(clip)
         self.on_divergence = checked_policy(on_divergence)
-        self._top = trainable_top(graph)
+        self._top = trainable_top(graph, look_ahead=look_ahead)
         rules = {p.name: p.rule for p in graph.problems if p.rule is not None}
         settings = f"{look_ahead=} {partial=} {on_divergence=}"
         with recording(), self.parallel.guarded(lambda: ["Engine", settings, *outline(graph)]):
@@ -231,7 +231,7 @@ class Engine(Resumable):
         return traces
 
     def _commit(self, traces: Mapping[str, Trace]) -> None:
-        for name, trace in traces.items():
+        for name, trace in ((name, trace) for name, trace in traces.items() if self.graph[name].warm_start):
             self._params[name], self._buffers[name] = detach(trace.end.params), trace.end.buffers
             if name in self._states:
                 self._states[name] = trace.end.state

@@ -36,6 +36,8 @@ class Problem:
         tolerance: Stop a solve before its last step once the gradient's norm (of loss and proximal term, over all
             tensors) is no larger; 0 never does. Refused where the steps themselves are differentiated, by `Unroll`,
             and for an update that does not rest where that gradient vanishes, such as one that decays weights itself.
+        warm_start: Whether an engine begins a solve where the one in the step before ended. If not, every solve begins
+            at the value declared here, with a new optimizer state, and an engine keeps none of its answers.
         response: How the answer depends on what it reads. Not used for the outermost problem.
         batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
             None.
@@ -64,6 +66,7 @@ class Problem:
     update: Any = None
     steps: int = 1
     tolerance: float = 0.0
+    warm_start: bool = True
     response: AbstractResponse = field(default_factory=Unroll)
     batches: Iterable[Any] | None = None
     accumulate: int = 1
@@ -85,6 +88,8 @@ class Problem:
             raise GraphError(f"{where}: steps must be a whole number >= 0, got {self.steps!r}")
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float) or not self.tolerance >= 0:
             raise GraphError(f"{where}: tolerance must be a number >= 0, got {self.tolerance!r}")
+        if not isinstance(self.warm_start, bool):
+            raise GraphError(f"{where}: warm_start must be True or False, got {self.warm_start!r}")
         if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
             raise GraphError(f"{where}: accumulate must be a whole number >= 1, got {self.accumulate!r}")
         if self.precision is not None and not isinstance(self.precision, Autocast):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from mlo.errors import GraphError
 from mlo.graph import ProblemGraph
+from mlo.hypergradient import SingleLoop
 from mlo.problem import Problem
 
 
-def trainable_top(graph: ProblemGraph) -> Problem:
+def trainable_top(graph: ProblemGraph, *, look_ahead: bool) -> Problem:
     """Return the outermost problem.
 
     Raises:
         GraphError: If it cannot be trained, or another one never would be.
     """
     top = graph.problems[0]
+    for problem in graph.problems:
+        if not problem.warm_start:
+            _check_cold(graph, problem, look_ahead=look_ahead)
     for problem in graph.problems[1:]:
         if problem.rule is not None and problem.steps == 0:
             cure = "give it steps >= 1, or update=None if its value is to stay"
@@ -25,3 +29,18 @@ def trainable_top(graph: ProblemGraph) -> Problem:
         raise GraphError(f"the outermost problem {top.name!r} has steps={top.steps}: {cure}")
     graph.solved_before(top.name)  # raises for a problem without an update
     return top
+
+
+def _check_cold(graph: ProblemGraph, problem: Problem, *, look_ahead: bool) -> None:
+    """Raise if something in a graph, or an engine, needs a problem to go on from step to step that does not."""
+    what = None
+    if problem is graph.problems[0]:
+        what = "it is the outermost, and would never move"
+    elif look_ahead:
+        what = "look_ahead=True trains it for real"
+    elif isinstance(problem.response, SingleLoop):
+        what = "SingleLoop follows its answer from step to step"
+    elif any(p.rule is not None and problem.name in p.rule.remembers for p in graph.problems):
+        what = "the proximal term of another problem remembers its answer of the step before"
+    if what is not None:
+        raise GraphError(f"problem {problem.name!r} has warm_start=False, but {what}: leave out one of the two")

@@ -22,5 +22,11 @@ def test_examples_run(page, capsys, tmp_path, monkeypatch):
         exec(compile(block, f"{page.name}, block {index + 1}", "exec"), namespace)
 
 
+def test_the_first_problem_has_15_lines():
+    first = blocks(ROOT / "docs" / "tutorial.md")[0]
+    assert "mlo.Engine(" in first
+    assert sum(bool(line.strip()) for line in first.splitlines()) <= 15
+
+
 def test_there_are_examples():
     assert {"README.md", "tutorial.md", "interleaving.md"} <= {page.name for page in PAGES if blocks(page)}
