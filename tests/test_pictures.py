@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,7 +16,8 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "draw")
     for name in ("style", "overview", "plots"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module
+    with matplotlib.rc_context():  # `style` sets how all figures of a process look
+        yield importlib.import_module
     for name in ("style", "overview", "plots"):
         sys.modules.pop(name, None)
 
