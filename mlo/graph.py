@@ -162,9 +162,10 @@ class ProblemGraph:
         return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
 
     def to_mermaid(self) -> str:
-        """Return the graph as a Mermaid flowchart, outermost on top: solid edges carry answers up, dotted ones constants down.
+        """Return the graph as a Mermaid flowchart, outermost on top.
 
-        The line with `~~~` draws nothing: it keeps the problems in the order of the list.
+        Solid edges carry answers up, dotted ones constants down. The line with `~~~` draws nothing: it keeps the
+        problems in the order of the list.
         """
         ids = {name: f"p{index}" for name, index in self._position.items()}
         lines = ["flowchart TB"]

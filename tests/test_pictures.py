@@ -22,6 +22,12 @@ def scripts(monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_each_picture_is_on_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    files = [path.relative_to(FIGURES).as_posix() for path in FIGURES.rglob("*") if path.is_file()]
+    assert [name for name in files if f"figures/{name})" not in text] == []
+
+
 @pytest.mark.parametrize("name", ["overview", "peers", "supernet", "whole_step", "floor"])
 def test_a_picture_is_what_its_script_draws(name, scripts, tmp_path):
     script = scripts("overview" if name == "overview" else "plots")
