@@ -117,6 +117,15 @@ WAYS = (
         "made small as without it; torchrun's own parser reads its words; the ranks are copies of the test's process",
         tests=("tests/nas/test_resume_ranks.py::test_torchrun_starts_them_again_and_all_are_stopped",),
     ),
+    Way(
+        r"python -m examples\.figures",
+        "a minute: a test runs each script as it does, and another puts what was printed into a page",
+        tests=(
+            "tests/test_gallery.py::test_the_example_holds_its_claim_and_its_page_shows_it",
+            "tests/test_gallery.py::test_the_page_is_renewed",
+        ),
+        here=False,
+    ),
     Way(r"(MLO_\w+=\S+ )?python -m pytest( \S+)+", "the suite runs these files itself", here=False),
     Way(r"python benchmarks/floor\.py --where .*", "seconds", more="--size small"),
     Way(
