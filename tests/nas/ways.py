@@ -56,8 +56,8 @@ WAYS = (
         "few images, which one process decodes",
         more=SEARCH + " --batch 8 --data.workers 1",
     ),
-    Way(r"mlo-nas search \S+ data:folders .*", "few images", more=SEARCH + " --batch 8"),
-    Way(r"mlo-nas search digits( .*)?|mlo-nas search folders .*", MINUTES, more=SEARCH + " --batch 80"),
+    Way(r"mlo-nas search (\S+ data:)?folders .*", "few images", more=SEARCH + " --batch 8"),
+    Way(r"mlo-nas search digits( .*)?", MINUTES, more=SEARCH + " --batch 80"),
     Way(
         r"mlo-nas search \S+-imagenet-\S+( .*)?",
         FULL,
