@@ -64,7 +64,7 @@ WAYS = (
         more=SEARCH + " --batch 2 --data.root imagenet --data.side 32 --data.workers 0",
     ),
     Way(r"mlo-nas search (darts|pdarts|pcdarts)\S*( .*)?", FULL, more=SEARCH + " --batch 30"),
-    Way(r"mlo-nas retrain digits( .*)?", MINUTES, more=RETRAIN + " --batch 100"),
+    Way(r"mlo-nas retrain (digits|folders)( .*)?", MINUTES, more=RETRAIN + " --batch 100"),
     Way(
         r"mlo-nas retrain cifar --cell torchvision.*",
         FULL,
