@@ -56,15 +56,15 @@ WAYS = (
         "few images, which one process decodes",
         more=SEARCH + " --batch 8 --data.workers 1",
     ),
-    Way(r"mlo-nas search \S+ data:folders .*", "few images", more=SEARCH + " --batch 8"),
-    Way(r"mlo-nas search digits( .*)?|mlo-nas search folders .*", MINUTES, more=SEARCH + " --batch 80"),
+    Way(r"mlo-nas search (\S+ data:)?folders .*", "few images", more=SEARCH + " --batch 8"),
+    Way(r"mlo-nas search digits( .*)?", MINUTES, more=SEARCH + " --batch 80"),
     Way(
         r"mlo-nas search \S+-imagenet-\S+( .*)?",
         FULL,
         more=SEARCH + " --batch 2 --data.root imagenet --data.side 32 --data.workers 0",
     ),
     Way(r"mlo-nas search (darts|pdarts|pcdarts)\S*( .*)?", FULL, more=SEARCH + " --batch 30"),
-    Way(r"mlo-nas retrain digits( .*)?", MINUTES, more=RETRAIN + " --batch 100"),
+    Way(r"mlo-nas retrain (digits|folders)( .*)?", MINUTES, more=RETRAIN + " --batch 100"),
     Way(
         r"mlo-nas retrain cifar --cell torchvision.*",
         FULL,
