@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 _MB = 2**20
@@ -17,7 +18,7 @@ class Measurement:
         gradients: Gradients of one problem's loss that it took; second-order products by double backward are not
             among them.
         memory: The most bytes of its tensors that were alive at once, those that autograd keeps included.
-        cosine: To the reference.
+        cosine: To the reference; NaN where one of the two is zero, as under `FirstOrder` without a direct term.
         error: Distance to the reference, relative to its norm.
         unconverged: Largest relative residual of an adjoint solve that did not converge; 0 if all did.
         refusal: Why there is no hypergradient, None if there is one.
@@ -79,4 +80,5 @@ def _line(row: Measurement, width: int) -> str:
         return f"{row.rule:<{width}}  refused: {row.refusal}"
     note = f"residual {row.unconverged:.0e}" if row.unconverged else ""
     figures = f"{row.seconds * 1e3:>6.1f} ms  {row.gradients:>9}  {row.memory / _MB:>6.2f} MB"
-    return f"{row.rule:<{width}}  {figures}  {row.cosine:>8.4f}  {row.error:>8.1e}  {note}".rstrip()
+    cosine = "-" if math.isnan(row.cosine) else f"{row.cosine:.4f}"  # of a hypergradient that is zero
+    return f"{row.rule:<{width}}  {figures}  {cosine:>8}  {row.error:>8.1e}  {note}".rstrip()

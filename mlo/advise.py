@@ -107,7 +107,7 @@ def _describe(graph: ProblemGraph, of: str, resting: Sequence[str]) -> str:
     stepped = [name for name in graph.responders(of) if name not in resting]
     if stepped:
         parts.append(f"the declared steps of {', '.join(stepped)}, unrolled")
-    return "; ".join(parts) or "no answer responds"
+    return "; ".join(parts) or "none is needed: no answer responds"
 
 
 def _reference(context: Context, of: str, resting: Sequence[str]) -> ProblemGraph:
@@ -138,6 +138,8 @@ def _entrants(
     """Return each candidate's context by its label, or why it is refused."""
     graph = context.graph
     names = graph.responders(of)
+    if not names:  # every rule would give the same, so that only noise would tell them apart
+        return [("as declared", context)]
     most = max((graph[name].steps for name in names), default=1)
     found: list[tuple[str, Context | MLOError]] = [("as declared", context)]
     if any(graph.inside(name) for name in names):

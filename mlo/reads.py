@@ -48,8 +48,9 @@ def check_reads(graph: ProblemGraph, problem: Problem, used: Collection[str], lo
     for read in problem.reads:
         if read not in used:
             raise ReadError(
-                f"problem {problem.name!r} declares that it reads {read!r}, but its loss did not use it: remove it "
-                f"from reads of {problem.name!r}, or, if it is used only now and then, touch it always: _ = v[{read!r}]"
+                f"problem {problem.name!r} declares that it reads {read!r}, but its loss did not use it: take it "
+                f"from the view, v[{read!r}] (each time: _ = v[{read!r}] is enough), or remove it from reads of "
+                f"{problem.name!r}"
             )
     _CHECKED.add(problem)
 

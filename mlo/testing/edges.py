@@ -7,7 +7,7 @@ the outermost loss keeps it with the loss itself in the place of x* and c = 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlo.errors import MLOError
 from mlo.evaluate import loss_gradient
@@ -24,8 +24,10 @@ _DIRECTIONS = 2
 def wrong_reads(found: Sweep, of: str, rtol: float) -> list[str]:
     """Return one line for each read, of the loss of `of` or behind an answer, that does not keep the law."""
     lines = [f"{name!r} {text}" for name, text in _wrong_directly(found, of, rtol)]
-    for visit in found.visits.values():
-        lines += _wrong_behind(found, visit, rtol)
+    behind = {name: _wrong_behind(found, visit, rtol) for name, visit in found.visits.items()}
+    for wrong in behind.values():
+        # A wrong answer makes all that solve it inside their steps wrong, too: its own line says what to mend.
+        lines += [one.line for one in wrong if not one.inside or any(not behind.get(name) for name in one.inside)]
     return lines
 
 
@@ -60,9 +62,17 @@ def _loss(found: Sweep, of: str, name: str, at: Params) -> float:
         return float(loss_gradient(moved, of, set(), differentiable=False, stationary=False).loss)
 
 
-def _wrong_behind(found: Sweep, visit: Visit, rtol: float) -> list[str]:
+@dataclass(frozen=True)
+class _Wrong:
+    """One read that does not keep the law, in words; and what is solved inside its step, if it does with that held."""
+
+    line: str
+    inside: tuple[str, ...] = ()
+
+
+def _wrong_behind(found: Sweep, visit: Visit, rtol: float) -> list[_Wrong]:
     """Test each read behind one answer; where others are solved inside its step, find out which of them matters."""
-    node, lines = visit.node, []
+    node, wrong = visit.node, list[_Wrong]()
     for name in node.inputs:
         if name not in found.movable:
             continue
@@ -73,10 +83,11 @@ def _wrong_behind(found: Sweep, visit: Visit, rtol: float) -> list[str]:
         figures += f"direction of {name!r}, where that answer, solved anew, moves by {reference.truth:.6g}"
         culprits = _inside(found, visit, rtol)
         if culprits:
-            lines.append(f"{_read(node, culprits)}, solved inside its step, and {figures}, but not with it held")
+            line = f"{_read(node, culprits)}, solved inside its step, and {figures}; with it held they agree"
+            wrong.append(_Wrong(line, tuple(culprits)))
         else:
-            lines.append(f"{_read(node, [name])}, and {figures}{_hint(visit, reference, rtol)}")
-    return lines
+            wrong.append(_Wrong(f"{_read(node, [name])}, and {figures}{_hint(visit, reference, rtol)}"))
+    return wrong
 
 
 def _read(node: ProblemNode, names: list[str]) -> str:
