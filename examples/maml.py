@@ -58,10 +58,8 @@ def lower(method, meta, number, data=None):
     names = ["weight3", "bias3"] if method == "iMAML" else meta
     change = {name: torch.zeros(number, *meta[name].shape) for name in names}
     if method == "iMAML":
-        rule, sgd = mlo.Implicit(mlo.CG(tol=1e-3)), torchopt.sgd(0.03)
-        return mlo.Problem(
-            "change", proximal, change, reads=["meta"], update=sgd, steps=30, response=rule, batches=data
-        )
+        solve = {"update": torchopt.sgd(0.03), "steps": 30, "response": mlo.Implicit(mlo.CG(tol=1e-3))}
+        return mlo.Problem("change", proximal, change, reads=["meta"], batches=data, **solve)
     steps = 3 if method == "MAML" else 0
     return mlo.Problem("change", loss, change, reads=["meta"], update=torchopt.sgd(0.02), steps=steps, batches=data)
 
@@ -93,6 +91,7 @@ def draw(path, learned):
     for name, method in (("joint", "MAML"), ("MAML", "MAML"), ("iMAML", "iMAML")):
         y = predict(learned[name], adapted(method, learned[name], seen), x)
         axes.plot(x.flatten().numpy(), y.flatten().numpy(), label=name)
+    axes.set(xlabel="x", ylabel="y")
     axes.legend()
     axes.figure.savefig(path)
 
@@ -100,9 +99,10 @@ def draw(path, learned):
 def main() -> None:
     parser = argparse.ArgumentParser(description="learn a start from which a few points are enough")
     parser.add_argument("--figure", help="where to draw a new task (.svg or .png)")
-    path = parser.parse_args().figure
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
+    torch.manual_seed(arguments.seed)
     untrained, new = untrained_weights(), tasks(200)
     runs = {"joint": 240, "MAML": 180, "iMAML": 60}
     learned = {method: learn(method, untrained, steps) for method, steps in runs.items()}
@@ -112,8 +112,8 @@ def main() -> None:
         print("error on new tasks: {} {:.2f}, joint start {:.2f}, untrained {:.2f}".format(method, *errors))
         if not errors[0] < 0.5 * min(errors[1:]):
             raise SystemExit(f"{method} learned no good start: errors {errors}")
-    if path:
-        draw(path, learned)
+    if arguments.figure:
+        draw(arguments.figure, learned)
 
 
 if __name__ == "__main__":

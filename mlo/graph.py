@@ -166,13 +166,19 @@ class ProblemGraph:
         return "\n".join([f"{len(self.problems)} problems, {self.levels} levels, outermost first", *rows])
 
     def to_mermaid(self) -> str:
-        """Return the graph as a Mermaid flowchart: solid edges carry answers up, dotted ones constants down."""
+        """Return the graph as a Mermaid flowchart, outermost on top.
+
+        Solid edges carry answers up, dotted ones constants down. The line with `~~~` draws nothing: it keeps the
+        problems in the order of the list.
+        """
         ids = {name: f"p{index}" for name, index in self._position.items()}
         lines = ["flowchart TB"]
         for problem in self.problems:
             rule = type(problem.response).__name__ if problem is not self.problems[0] else "outermost"
             steps = "1 step" if problem.steps == 1 else f"{problem.steps} steps"
             lines.append(f'    {ids[problem.name]}["{problem.name}<br/>{rule}, {steps}"]')
+        if len(ids) > 1:
+            lines.append(f"    {' ~~~ '.join(ids.values())}")
         for problem in self.problems:
             for read in problem.dependencies:
                 arrow = "-->" if self._position[read] > self._position[problem.name] else "-.->"

@@ -15,6 +15,7 @@ _FENCE = re.compile(
 _HEADING = re.compile(r"^#{1,6} +(?P<text>.*?) *(?:\{ *#(?P<id>[\w-]+)[^}]*\})?$", flags=re.MULTILINE)
 _CODE = re.compile(r"(`+)(?P<text>.+?)\1", flags=re.DOTALL)
 _LINK = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]\((?P<target>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?: +\"[^\"]*\")?\)")
+_PLACE = re.compile(r"\[\]\(\)\{ *#[\w.-]+ *\}")  # a place to link to, which leads nowhere itself
 _REFERENCE = re.compile(r"\[(?P<text>[^\[\]]+)\]\[(?P<target>[^\[\]]*)\]")
 _URL = re.compile(r"https?:[^\s<>\"'`|\])]*")
 
@@ -64,7 +65,7 @@ def code_spans(text: str) -> list[str]:
 
 def links(text: str) -> list[str]:
     """Return the targets of [text](target)."""
-    return [match["target"] for match in _LINK.finditer(_CODE.sub("code", prose(text)))]
+    return [match["target"] for match in _LINK.finditer(_PLACE.sub("", _CODE.sub("code", prose(text))))]
 
 
 def references(text: str) -> list[str]:

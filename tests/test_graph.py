@@ -190,6 +190,7 @@ def test_mermaid():
         'p0["u<br/>outermost, 1 step"]',
         'p1["m<br/>Unroll, 1 step"]',
         'p2["l<br/>Unroll, 1 step"]',
+        "p0 ~~~ p1 ~~~ p2",
         "p1 --> p0",
         "p2 --> p1",
         "p1 -.-> p2",

@@ -13,7 +13,7 @@ from applications.nas.methods.plugins import load_plugins
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.refusal import as_line, is_refusal
 from applications.nas.stopping import Stopped, Terminated
-from applications.nas.streams import LastingConsole, tell
+from applications.nas.streams import LastingConsole, hush, tell
 from mlo import ConfigError
 
 USAGE = """\
@@ -85,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell("interrupted; what was measured until now is in the run folder\n")
         return 143 if isinstance(stop, Terminated) else 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and {"-h", "--help"}.intersection(words):  # read by `head`, say
+            hush()
+            return 0
         if not is_refusal(error):
             raise
         tell(f"{launch.prefix()}error: {as_line(error)}\n")

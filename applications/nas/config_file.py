@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from mlo import ConfigError
 
 S = TypeVar("S")
+_OWN = ": a class of your own has to be imported first, by a plug-in or by your own script"
 _MARK = "\ufeff"  # some editors put it before any text
 
 
@@ -89,7 +90,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _parse_tuple(args, value, where)
     if inspect.isabstract(kind):
-        return _parse(_member(_concrete(kind), value, where), value, where)
+        return _parse(_member(_concrete(kind), value, where, _OWN), value, where)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where)
     return _parse_plain(kind, value, where)
@@ -118,8 +119,8 @@ def _concrete(kind: type[Any]) -> tuple[type[Any], ...]:
     return tuple(k for k in below if not inspect.isabstract(k)) + tuple(k for b in below for k in _concrete(b))
 
 
-def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Choose the member of a union that a value is meant for."""
+def _member(args: tuple[Any, ...], value: Any, where: str, cure: str = "") -> Any:
+    """Choose the member of a union that a value is meant for; `cure` ends the error about a name that is none."""
     if value is None and type(None) in args:
         return type(None)
     members = [typing.get_args(arg)[0] if typing.get_origin(arg) is typing.Annotated else arg for arg in args]
@@ -128,7 +129,8 @@ def _member(args: tuple[Any, ...], value: Any, where: str) -> Any:
         return next(member for member in members if member is not type(None))
     named = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(named, str) or named not in classes:
-        raise ConfigError(f"{where}: needs a key 'kind', one of {', '.join(classes)}; got {named!r}")
+        told = f"{where}: needs a key 'kind', one of {', '.join(classes)}; got {named!r}"
+        raise ConfigError(told + (cure if isinstance(named, str) else ""))
     return classes[named]
 
 

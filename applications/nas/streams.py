@@ -16,7 +16,7 @@ class LastingConsole(Console):
     def on_broken_pipe(self) -> None:
         """Go on."""
         self.quiet = True
-        _lead_nowhere(sys.stdout)
+        hush()
 
 
 def open_streams() -> None:
@@ -31,6 +31,11 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
     sys.stdout = sys.stdout or _writer(1)
     sys.stderr = sys.stderr or _writer(2)
+
+
+def hush() -> None:
+    """Let what is still written to the output go nowhere, once nobody reads it any more."""
+    _lead_nowhere(sys.stdout)
 
 
 def tell(text: str) -> None:

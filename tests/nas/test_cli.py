@@ -83,6 +83,8 @@ REFUSED = [
     ("retrain", "name a preset first"),
     ("search digits method:nope", "method:nope: there is no such choice; there are method:darts, "),
     ("search digits --epoch 3", "--epochs"),
+    ("search folders --data.root here", "did you mean --data.roots? `mlo-nas search folders --help` lists"),
+    ("search digits --formulation.task x formulation:multi", "formulation:multi: `mlo-nas search digits --help`"),
     ("search digits --weights.learning-rate 3", "--weights.learning-rate"),
     ("search digits --epochs x", "--epochs: 'x' is no number"),
     ("search digits --epochs 0", "epochs must be at least 1, got epochs=0"),
@@ -94,7 +96,7 @@ REFUSED = [
     ("search darts-2nd-original --data.root /nowhere", "/nowhere/cifar-10-batches-py: no complete CIFAR-10 here"),
     ("search digits --formulation.form explicit --formulation.weight 100", "c = 2*eta*lambda = 2*0.025*100 = 5"),
     ("search digits formulation:single --formulation.task nope", "the tasks are digits, loops"),
-    ("search digits --batch 5000", "a batch of 5000 images"),
+    ("search digits --batch 5000", "task 'digits': a batch of 5000 images, but train has 312: take a smaller batch"),
     ("search digits --supernet.layers 9 --supernet.primitives skip_connect nope", "operation 'nope' is unknown"),
     ("search --config", "--config needs the folder of a run"),
     ("search --config nope.json", "nope.json does not exist"),
@@ -185,7 +187,9 @@ def test_search_retrain_draw_and_again(roots: list[str], capsys: pytest.CaptureF
     run = Path("runs/folders-1")
     shown = capsys.readouterr().out
     assert f"run folder: {run}" in shown
-    assert "start with runs/folders-1/README.md" in shown
+    assert f"start with {run}/README.md\nto train the cell from scratch: mlo-nas retrain folders --run {run}\n" in shown
+    pages = (run / "README.md").read_text() + (run / "index.html").read_text()
+    assert (pages.count("mlo-nas retrain folders --run ."), pages.count("checkpoints/")) == (2, 0)
     written = from_json(SearchSettings, (run / "config.json").read_text(), "there")
     assert (written.epochs, written.batch, written.rule) == (1, 6, "first")
     assert written.formulation == SEARCH["folders"][1].formulation

@@ -174,7 +174,7 @@ def test_batches_that_a_task_gives(part: Part, size: int, training: bool, sizes:
 
 
 def test_a_batch_to_search_on_is_not_larger_than_the_part() -> None:
-    with pytest.raises(DataError, match="a batch of 5 images, but there are 4"):
+    with pytest.raises(DataError, match="task 'made up': a batch of 5 images, but train has 4"):
         make_task().stream("train", size=5, seed=0, device="cpu", training=True)
     with pytest.raises(ConfigError, match="a batch of 0 images"):
         make_task().stream("all", size=0, seed=0, device="cpu", training=True)

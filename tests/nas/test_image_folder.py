@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,22 @@ def test_a_class_called_train_does_not_pass_for_the_train_part(root: Path) -> No
         load(root / "train")
 
 
+def test_folders_of_classes_without_parts_are_told_where_to_go(root: Path) -> None:
+    (root / "train").rename(root.parent / "flat")
+    shutil.rmtree(root.parent / "flat" / "train")  # a class of that name
+    with pytest.raises(
+        DataError, match=r"flat/train: no such folder: .*; move the folders of the classes into .*flat/train"
+    ):
+        load(root.parent / "flat")
+
+
+def test_the_largest_subset_that_is_told_of_can_be_taken(root: Path) -> None:
+    (root / "train" / "train" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"valid: .* take at most 2 \(--data\.subset\)"):
+        load(root, subset=4)
+    assert len(load(root, subset=2).train) == 2
+
+
 def test_side_of_nothing_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match="side is 0"):
         load(root, side=0)
@@ -201,9 +218,7 @@ def test_real_folder() -> None:
 
 
 def test_a_subset_that_is_too_large_names_the_folder(root: Path) -> None:
-    told = (
-        rf"^{root}: a subset of 500 images needs 250 of class 0, which has 2: take a smaller one \(--data\.subset\), or"
-    )
+    told = rf"^{root}: train: a subset of 500 images needs 250 of class 'cat', which has 2: take at most 4 \(--data"
     with pytest.raises(DataError, match=told):
         load(root, subset=500)
 

@@ -172,7 +172,10 @@ def test_methods_of_other_packages(
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:
-    with pytest.raises(mlo.ConfigError, match=r"method: needs a key 'kind', one of .*Darts.*got 'Nope'"):
+    with pytest.raises(
+        mlo.ConfigError,
+        match=r"method: needs a key 'kind', one of .*Darts.*got 'Nope': a class of your own has to be imported",
+    ):
         from_json(SearchSettings, '{"method": {"kind": "Nope"}}', "here")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from applications.nas import cli
+
 ROOT = Path(__file__).resolve().parents[2]
 LATER = """
 import os, signal, sys
@@ -62,3 +64,15 @@ def test_all_streams_are_closed(tmp_path: Path) -> None:
     with begun(tmp_path / "kept", preexec_fn=close) as job:
         assert job.wait(60) == 143
     assert (tmp_path / "kept").read_text() == "all is kept", "no message went into the file"
+
+
+def test_help_that_nobody_reads_to_the_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def written(words: list[str], console: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    hushed: list[bool] = []
+    monkeypatch.setitem(cli.COMMANDS, "draw", written)
+    monkeypatch.setattr(cli, "hush", lambda: hushed.append(True))
+    assert (cli.main(["draw", "--help"]), hushed) == (0, [True])
+    assert capsys.readouterr().err == ""
+    assert cli.main(["draw", "x"]) == 2, "elsewhere it is an error"

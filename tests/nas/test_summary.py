@@ -85,3 +85,15 @@ def test_a_name_that_looks_like_markup_is_shown() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]: error %" in shown
     assert "[bold]" in shown
+
+
+def test_a_name_of_a_column_breaks_between_words_only() -> None:
+    lines = {}
+    for width in (24, 36):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(console_table(["cell", "CIFAR-100 params", "mult-adds"], [["DARTS_V2", "3.40 M", "1.20 M"]]))
+        lines[width] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "CIFAR-100┃" in lines[36][1]
+    assert "params┃ mult-adds┃" in lines[36][2]
+    letters = "".join(character for line in lines[24] for character in line if character.isalnum())
+    assert len(letters) == len("cell CIFAR100 params multadds DARTSV2 340M 120M".replace(" ", "")), "none is cut off"

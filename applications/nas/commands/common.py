@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ def choose_preset(
             f"{command}: name a preset first ({found}): {known}; `mlo-nas {command} --help` tells what each is"
         )
     listing = "\n".join(f"  {name:{width}}{text}" for name, (text, _) in presets.items())
-    usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists them"
+    usage = f"mlo-nas {command} PRESET [options]; `mlo-nas {command} PRESET --help` lists choices and options"
     sys.stdout.write(f"{usage}\n{listing}\n")
     raise SystemExit(0)
 
@@ -60,8 +61,10 @@ def resumed_folder(words: list[str], command: str) -> Path | None:
 
 def parse(default: T, words: list[str], prog: str) -> T:
     """Let the words of a command line override settings."""
-    words = choices_first(default, words)
     kind: Any = type(default)
+    if {"-h", "--help"}.intersection(words):  # tyro begins with the last of the choices
+        sys.stdout.write(f"{prog}: {inspect.cleandoc(kind.__doc__)}\n\n")
+    words = choices_first(default, words)
     parsed: T = read_words(kind, words, prog, default=default, config=ANY_ORDER)
     return parsed
 

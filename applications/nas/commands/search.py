@@ -18,6 +18,7 @@ from applications.nas.progress import Tick, progress, silent
 from applications.nas.run_folder import read_search_settings
 from applications.nas.run_folder.place import is_finished, place
 from applications.nas.search import SearchOutcome, can_resume, resume, search
+from applications.nas.search.words import next_command
 from applications.nas.settings import SearchSettings
 from applications.nas.stopping import stoppable
 from mlo import ConfigError
@@ -85,6 +86,8 @@ def _show(outcome: SearchOutcome, folder: Path, console: Console) -> None:
     console.print(str(outcome.genotype), highlight=False)
     done = f"{outcome.steps} steps, {outcome.gradients} gradients, {outcome.seconds:.0f} s"
     console.print(f"{done}; start with {folder / 'README.md'}", highlight=False, soft_wrap=True)
+    command = next_command(read_search_settings(folder), folder)
+    console.print(f"to train the cell from scratch: {command}", highlight=False, soft_wrap=True)
 
 
 def _announced(begin: Callable[[str], Tick], folder: Path, console: Console) -> Tick:

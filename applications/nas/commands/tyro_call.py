@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from difflib import get_close_matches
 from typing import Any
 
 import tyro
@@ -68,20 +69,28 @@ def _one_line(box: str, prog: str) -> str:
     told, see = parts[0] if parts else "the words cannot be read", f"`{prog} --help` lists the options"
     told = f"{told}: ''" if told == "Unrecognized options" else told  # a word without letters
     misplaced, parsing = _MISPLACED.findall(told), _PARSING.fullmatch(told)
+    names = [name for part in parts[1:] if part.startswith("Perhaps you meant") for name in _OPTION.findall(part)]
+    near = [name for name in dict.fromkeys(names) if name != "--help" and _like(name, misplaced)]
+    meant = f"did you mean {', '.join(near[:_SUGGESTED])}? " if near else ""
     if misplaced:  # an option of another choice, such as --formulation.task with formulation:multi
         choices = " ".join(word for word in misplaced[0][1].split() if ":" in word)
         words = ", ".join(word for word, _ in misplaced)
-        return f"{command}: unrecognized options: {words}: not with {choices or 'these choices'}: {see}"
+        return f"{command}: unrecognized options: {words}: not with {choices or 'these choices'}: {meant}{see}"
     if parsing is None:
-        names = [name for part in parts[1:] if part.startswith("Perhaps you meant") for name in _OPTION.findall(part)]
-        meant = ", ".join([*dict.fromkeys(name for name in names if name != "--help")][:_SUGGESTED])
-        return f"{command}: {told[:1].lower()}{told[1:]}: {f'did you mean {meant}? ' if meant else ''}{see}"
+        return f"{command}: {told[:1].lower()}{told[1:]}: {meant}{see}"
     place, why = parsing["place"], parsing["why"]
     if not place.startswith("-"):  # a check of ours, which has named the culprit
         return why
     number = _NUMBERS.fullmatch(why)
     wrong = why if number is None else f"{number['value']} is no number"
     return f"{command}: {place}: {wrong}: {see}"
+
+
+def _like(name: str, misplaced: Sequence[tuple[str, str]]) -> bool:
+    """Whether an option may have been meant: one of another choice is written right, so only slips of it count."""
+    return not misplaced or any(
+        word != name and get_close_matches(word.rpartition(".")[2], [name.rpartition(".")[2]]) for word, _ in misplaced
+    )
 
 
 def _parts(box: str) -> list[str]:

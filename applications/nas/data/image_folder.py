@@ -109,7 +109,7 @@ def as_files(listing: Listing, side: int, workers: int) -> ImageFiles:
 
 def _cut(train: Listing, test: Listing, split: SplitKind, seed: int, subset: int | None) -> Split:
     try:
-        chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset)
+        chosen = cut(train.labels, test.labels, kind=split, seed=seed, subset=subset, names=train.classes)
     except DataError as error:
         raise DataError(f"{train.root}: {error}") from error
     check_covered(chosen, train.labels, train.classes, str(train.root / "train"))

@@ -77,11 +77,18 @@ def _scan(root: Path, part: str, parts: tuple[str, str]) -> dict[str, list[str]]
 
 
 def _hint(root: Path, parts: tuple[str, str]) -> str:
-    """Name the folder that was probably meant: an archive often unpacks into a folder of its own."""
+    """Name the folder that was probably meant, as an archive often unpacks into one; or say what to move."""
     for near in (root.parent, *sorted(path for path in root.iterdir() if path.is_dir())):
         if all((near / part).is_dir() for part in parts):
             return f"; did you mean {near}?"
+    if any(_holds_images(path) for path in root.iterdir() if path.is_dir() and path.name not in parts):
+        first, second = parts
+        return f"; move the folders of the classes into {root / first}, and some images of each into {root / second}"
     return ""
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder))
 
 
 def _images(root: Path, folder: Path) -> list[str]:

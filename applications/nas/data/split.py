@@ -60,13 +60,14 @@ def stratified_split(labels: Tensor, fractions: Sequence[float], generator: torc
     return tuple(torch.cat(part).sort().values for part in parts)
 
 
-def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def balanced_subset(labels: Tensor, count: int, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
     """Choose a few images, of each class equally many (one more of the first classes if `count` does not divide).
 
     Args:
         labels: (N,) int64; or floating point targets of N images, which count as one class.
         count: How many images to choose.
         generator: Decides which.
+        names: Of the classes, for errors; left out: their numbers.
 
     Returns:
         (count,) int64 indices, ascending.
@@ -83,14 +84,17 @@ def balanced_subset(labels: Tensor, count: int, generator: torch.Generator) -> T
     for rank, members in enumerate(strata):
         share = count // len(strata) + (rank < count % len(strata))
         if len(members) < share:
-            label = "" if labels.is_floating_point() else f" of class {int(labels[members[0]])}"
-            fix = "take a smaller one (--data.subset), or None for all images"
+            label = "" if labels.is_floating_point() else f" of class {_called(int(labels[members[0]]), names)}"
+            most = min(map(len, strata)) * len(strata)
+            fix = f"take at most {most} (--data.subset), or None for all images"
             raise DataError(f"a subset of {count} images needs {share}{label}, which has {len(members)}: {fix}")
         chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
     return torch.cat(chosen).sort().values
 
 
-def cut(train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int | None) -> Split:
+def cut(
+    train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int | None, names: Sequence[str] = ()
+) -> Split:
     """Choose the three parts of a task whose data come as an official train and test set.
 
     Args:
@@ -99,6 +103,7 @@ def cut(train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int 
         kind: How the two become three.
         seed: Fixes all choices.
         subset: Images to keep in each part, class-balanced; None for all.
+        names: Of the classes, for errors; left out: their numbers.
 
     Returns:
         The split; its indices count the images of the official sets.
@@ -117,9 +122,13 @@ def cut(train: Tensor, test: Tensor, *, kind: SplitKind, seed: int, subset: int 
         first, second = halves if kind == "file" else stratified_split(train, (0.5, 0.5), generator)
         source, targets, last = "test", test, torch.arange(len(test))
     if subset is not None:
-        first = first[balanced_subset(train[first], subset, generator)]
-        second = second[balanced_subset(train[second], subset, generator)]
-        last = last[balanced_subset(targets[last], subset, generator)]
+        kept = []
+        for part, labels, indices in (("train", train, first), ("valid", train, second), ("test", targets, last)):
+            try:
+                kept.append(indices[balanced_subset(labels[indices], subset, generator, names)])
+            except DataError as error:
+                raise DataError(f"{part}: {error}") from error
+        first, second, last = kept
     return Split(kind, seed, ("train", "train", source), (first, second, last))
 
 
@@ -154,6 +163,10 @@ def as_ranges(indices: Tensor) -> str:
     runs = zip([0, *ends], [*ends, len(indices)], strict=True)
     bounds = [(int(indices[start]), int(indices[end - 1])) for start, end in runs]
     return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in bounds)
+
+
+def _called(label: int, names: Sequence[str]) -> str:
+    return repr(names[label]) if names else str(label)
 
 
 def _strata(labels: Tensor) -> list[Tensor]:

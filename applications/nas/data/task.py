@@ -107,6 +107,9 @@ class Task:
         """
         images = self.part(part)
         size = min(size, len(images)) if part == "all" or not training else size
+        if size > len(images):
+            told = f"task {self.name!r}: a batch of {size} images, but {part} has {len(images)}"
+            raise DataError(f"{told}: take a smaller batch (--batch), or give more images")
         alone = training and size > 0 and len(images) % size == 1
         how = Streaming(
             size=size,

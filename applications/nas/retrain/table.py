@@ -10,7 +10,7 @@ from rich.table import Table
 from applications.nas.console_table import console_table
 from applications.nas.retrain.training import Training
 
-HEADER = ("task", "metric", "test", "top-5 error %", "parameters", "mult-adds", "images")
+HEADER = ("task", "metric", "test", "top-5 error %", "params", "mult-adds", "images")
 
 
 def rows(trainings: Sequence[Training]) -> list[tuple[str, ...]]:

@@ -38,7 +38,7 @@ from applications.nas.run_folder.history import count_skips
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.search.checkpoint import CHECKPOINT, CHECKPOINTS
-from applications.nas.search.words import describe_cost, describe_formulation, describe_ranks
+from applications.nas.search.words import describe_cost, describe_formulation, describe_ranks, next_command
 from applications.nas.settings import SearchSettings
 from applications.nas.settings_table import settings_table
 from applications.nas.space.genotype import Genotype
@@ -161,19 +161,22 @@ def explain_search(folder: Path, tasks: Sequence[str] = (), warnings: Sequence[s
     title = f"An architecture search by {results['method']}" if "method" in results else "An architecture search"
     outcome: list[AbstractBlock] = [Code(str(found)), Text(_skips(found))] if found is not None else []
     repeat = [Text("To repeat it, in this folder:"), Code("mlo-nas search --config config.json --out ../again")]
+    if results:
+        repeat += [Text("To train the cell from scratch and test it:"), Code(next_command(settings, Path()))]
+    files = {name: text for name, text in FILES.items() if not (results and name == f"{CHECKPOINTS}/")}
     write_index(
         folder,
         title,
         summary=[cost],
         facts=_facts(settings, names, results),
         sections=_sections(folder, settings, outcome, repeat),
-        files=FILES,
+        files=files,
         warnings=warnings,
     )
     alarms = [Text(f"**Warning:** {text}") for text in warnings]
     pictures = [Picture("cell.svg", "the cell")] if (folder / "cell.svg").is_file() else []
     texts = [Text(describe_formulation(settings, names)), Text(cost)]
-    write_readme(folder, title, [*texts, *alarms, *outcome, *pictures, *repeat], FILES)
+    write_readme(folder, title, [*texts, *alarms, *outcome, *pictures, *repeat], files)
 
 
 def _facts(settings: SearchSettings, tasks: Sequence[str], results: Mapping[str, Any]) -> dict[str, str]:
@@ -197,7 +200,10 @@ def _sections(
 ) -> list[Section]:
     shown = {name: Picture(name, text) for name, text in _CAPTIONS.items() if (folder / name).is_file()}
     cell = [shown.pop("cell.svg")] if "cell.svg" in shown else []
-    sections = [Section("The cell", [*outcome, *cell]), Section("How to repeat it", [*repeat, *_command(folder)])]
+    sections = [
+        Section("The cell", [*outcome, *cell]),
+        Section("How to repeat it, and to go on", [*repeat, *_command(folder)]),
+    ]
     if shown:
         sections.append(Section("How it went", list(shown.values())))
     sections.append(Section("Settings", [settings_table(settings)]))

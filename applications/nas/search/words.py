@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from applications.nas.settings import Formulation, Interleaving, MultiTask, SearchSettings
+from applications.nas.settings import (
+    DigitsData,
+    FolderData,
+    Formulation,
+    ImageNetData,
+    Interleaving,
+    MultiTask,
+    SearchSettings,
+)
 
 _DAY = 86400.0
 RHO = "\N{GREEK SMALL LETTER RHO}"
@@ -84,6 +94,17 @@ def describe_ranks(settings: SearchSettings, results: Mapping[str, Any]) -> str:
     whole = "the whole batch" if settings.parallel.sync_batch_norm else "the share of its own rank"
     more = "" if stages == 1 else f" in {ranks // stages} parts, and the stages in {stages}"
     return f"{ranks} ranks shared each batch{more}; BatchNorm saw {whole}."
+
+
+def next_command(settings: SearchSettings, folder: Path) -> str:
+    """Return the command that trains the cell of a search from scratch, at the size that goes with its data.
+
+    Args:
+        settings: The search.
+        folder: Its folder, as the command shall name it.
+    """
+    presets = {DigitsData: "digits", FolderData: "folders", ImageNetData: "imagenet"}
+    return f"mlo-nas retrain {presets.get(type(settings.data), 'cifar')} --run {shlex.quote(str(folder))}"
 
 
 def show_seconds(seconds: float) -> str:
