@@ -55,9 +55,9 @@ def problems(train, valid, decay):
         weights = scale @ v.weights
         return mse_loss(x @ weights, y + v.shift) + v.decay.exp() * (weights**2).sum()
 
-    rest = {"steps": 500, "tolerance": 1e-6, "response": mlo.Implicit(mlo.CG(tol=1e-6))}
+    rest = {"steps": 500, "tolerance": 1e-6, "response": mlo.Implicit(mlo.CG(tol=1e-6), strict=True)}
     top = mlo.Problem("decay", error, torch.tensor(decay), reads=["weights"], update=torchopt.sgd(3.0))
-    middle = mlo.Problem("shift", attack, torch.zeros(60), reads=["weights"], update=torchopt.sgd(15.0), **rest)
+    middle = mlo.Problem("shift", attack, torch.zeros(60), reads=["weights"], update=torchopt.sgd(18 / PRICE), **rest)
     lowest = mlo.Problem("weights", fit, torch.zeros(30), reads=["decay", "shift"], update=torchopt.sgd(1.0), **rest)
     return mlo.ProblemGraph([top, middle, lowest])
 

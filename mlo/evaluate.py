@@ -18,7 +18,7 @@ from mlo.hypergradient.base import Evaluation
 from mlo.normalized import written_out
 from mlo.parallel import AbstractRanks
 from mlo.parallel.present import evaluating
-from mlo.pieces import Piece, pieces
+from mlo.pieces import Piece, described, pieces
 from mlo.reads import check_reads, check_second_derivatives, is_checked
 from mlo.rng import drawn_seed, seeded
 from mlo.scaling import Scaling
@@ -208,9 +208,10 @@ def _loss(
             loss = piece.loss(View(name, shown, used=used), piece.batch)
     except MLOError:  # such as that of another rank, in a layer that waits for it
         raise
-    except RuntimeError as error:
-        _check_unchanged(name, present, versions)  # torch may refuse what was written to, without saying whose it is
-        error.add_note(f"raised in the loss of problem {name!r}")
+    except Exception as error:
+        if isinstance(error, RuntimeError):  # torch may refuse what was written to, without saying whose it is
+            _check_unchanged(name, present, versions)
+        error.add_note(f"raised in the loss of problem {name!r}; its batch: {described(piece.batch)}")
         raise
     _check_unchanged(name, present, versions)
     if not isinstance(loss, Tensor) or loss.dim() != 0:

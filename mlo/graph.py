@@ -73,7 +73,10 @@ class ProblemGraph:
 
     @property
     def levels(self) -> int:
-        """The number of levels: the longest chain of problems, outer to deeper, linked by reads either way."""
+        """The number of levels: the longest chain, outer to deeper, of problems that are linked.
+
+        Two are linked by a read, either way, and where the deeper one responds to the outer one.
+        """
         depth: dict[str, int] = {}
         for deeper in self.problems:
             linked = [p for p in self.problems[: self._position[deeper.name]] if self._linked(p, deeper)]
@@ -126,7 +129,8 @@ class ProblemGraph:
         return tuple(TopologicalSorter({q: [i for i in chosen if i in self._inputs[q]] for q in chosen}).static_order())
 
     def _linked(self, outer: Problem, deeper: Problem) -> bool:
-        return outer.name in deeper.dependencies or deeper.name in outer.dependencies
+        read = outer.name in deeper.dependencies or deeper.name in outer.dependencies
+        return read or deeper.name in self._responders[outer.name]
 
     def _reachable(self, name: str) -> tuple[str, ...]:
         """Return what reaches `name` along reads through deeper problems only."""

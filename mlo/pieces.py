@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from mlo.errors import DataError, GraphError
 from mlo.view import View
 
 Loss = Callable[[View, Any], Tensor]
+_SHOWN = 4  # items of a batch that a message shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,18 @@ def chunked(batch: Any, chunks: int) -> list[tuple[Any, float]]:
     count = min(chunks, length)
     cuts = [length * index // count for index in range(count + 1)]
     return [(_sliced(batch, start, stop), (stop - start) / length) for start, stop in pairwise(cuts)]
+
+
+def described(batch: Any) -> str:
+    """Return what a batch is made of, in a few words: types, lengths, shapes."""
+    if isinstance(batch, Tensor):
+        return f"{str(batch.dtype).removeprefix('torch.')} of shape {tuple(batch.shape)}"
+    if isinstance(batch, Mapping):
+        return f"{type(batch).__name__} of {', '.join(map(repr, batch)) or 'nothing'}"
+    if isinstance(batch, list | tuple):
+        items = "; ".join(described(item) for item in batch[:_SHOWN]) + ("; ..." if len(batch) > _SHOWN else "")
+        return f"{type(batch).__name__} of {len(batch)} ({items})"
+    return "None" if batch is None else type(batch).__name__
 
 
 def examples(batch: Any) -> int:

@@ -19,6 +19,7 @@ from mlo.context import Context
 from mlo.errors import GraphError, MLOError
 from mlo.evaluate import loss_gradient
 from mlo.hypergradient.base import Evaluation, Linearization, Node, Point, Trace
+from mlo.hypergradient.promises import pulled, responded
 from mlo.hypergradient.run import run, watch
 from mlo.linear.base import LinearSolution
 from mlo.look import Look
@@ -168,7 +169,7 @@ def solve(
 ) -> tuple[ProblemNode, Trace]:
     """Solve problem `name` in `context` by its own response rule."""
     node = ProblemNode(context, name, ahead=ahead)
-    return node, node.problem.response.respond(node, differentiable=differentiable)
+    return node, responded(node.problem.response, node, differentiable=differentiable)
 
 
 def settle(context: Context, names: Sequence[str], look: Look) -> tuple[Context, dict[str, Trace]]:
@@ -225,7 +226,7 @@ def total_gradient(
         if cotangent is None:
             continue
         wanted = [other for other in node.inputs if other in useful]
-        back = node.problem.response.pullback(node, trace, cotangent, wanted, differentiable=differentiable)
+        back = pulled(node.problem.response, node, trace, cotangent, wanted, differentiable=differentiable)
         context.tally.pullbacks += 1
         for other, part in back.parts.items():
             table[other] = add(table.get(other), part)

@@ -63,6 +63,13 @@ SHAPES = {
         {"u": "abcd", "d": "", "c": "", "b": "", "a": ""},
         {"u": "", "d": "uc", "c": "ub", "b": "ua", "a": "u"},
     ),
+    "nested, and only the deepest is read": (
+        # b answers a through c alone, and is solved inside a's step, as c is inside b's: three levels.
+        {"a": "c", "b": "c", "c": "ab"},
+        3,
+        {"a": "bc", "b": "c", "c": ""},
+        {"a": "", "b": "a", "c": "ab"},
+    ),
     "a shared reader": (
         # d responds to b and to c, but neither reads it: b and c do not wait for each other.
         {"a": "", "b": "a", "c": "a", "d": "abc"},
@@ -73,7 +80,7 @@ SHAPES = {
     "a shared answer": (
         # Here they read it: c responds to b through d, and is solved inside b's step.
         {"a": "bc", "b": "d", "c": "d", "d": "bc"},
-        3,
+        4,
         {"a": "", "b": "cd", "c": "d", "d": ""},
         {"a": "bc", "b": "", "c": "b", "d": "bc"},
     ),

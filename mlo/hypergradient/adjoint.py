@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlo.errors import DivergenceError, UnconvergedError
 from mlo.hypergradient.base import Node, Trace
+from mlo.hypergradient.promises import checked_solution
 from mlo.hypergradient.run import check_finite
 from mlo.linear.base import AbstractLinearSolver, LinearSolution, Matvec, failed
 from mlo.vector import not_finite
@@ -39,7 +40,8 @@ class AdjointSolve:
             DivergenceError: If there is no solution to speak of.
             UnconvergedError: If the solve did not converge and `strict` is set.
         """
-        solution = self.solver.solve(self._counted(matvec) if self.exact else matvec, cotangent, start=start)
+        found = self.solver.solve(self._counted(matvec) if self.exact else matvec, cotangent, start=start)
+        solution = checked_solution(self.node.name, self.solver, found, cotangent)
         if self.exact:
             self.node.multiplied()  # the one that follows, with the adjoint
         if failed(solution):

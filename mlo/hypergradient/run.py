@@ -97,6 +97,9 @@ def own_gradient(seen: Evaluation, node: Node) -> Params:
     found = seen.parts.get(node.name)
     if found is None:
         cause = "look for a name mixed up, or for .detach(), .item() or torch.no_grad() in it"
+        if node.loss_reads:
+            constant = ", ".join(map(repr, node.loss_reads))
+            cause += f"; or, as it takes {constant} for constant, for a graph that is not listed outermost first"
         raise LossError(f"the loss of problem {node.name!r} does not depend on {node.name!r}: {cause}")
     return found
 

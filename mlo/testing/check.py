@@ -154,7 +154,7 @@ def _check(context: Context, of: str, directions: list[Params], rtol: float, whe
                 f"the hypergradient of problem {of!r}{where} is wrong: along a random direction it is "
                 f"{found.ours:.9g}, but the re-solved objective changes by {found.truth:.9g} (allowed difference "
                 f"{found.slack:.1e}); "
-                f"{_explain(context, of, reference, rtol)}"
+                f"{_memory(context, of, center) or _explain(context, of, reference, rtol) + _doubt(context, of, found)}"
             )
     if nothing is not None:
         raise nothing
@@ -174,6 +174,25 @@ def _along(
     truth, rounding = difference(up, center, down, h, eps, size)
     loose = [noise(context, name) * float(norm(visits[name].cotangent) * norm(answers[name])) for name in visits]
     return Reference(float(dot(gradient, direction)), truth, rtol * float(norm(gradient)) + rounding + sum(loose) / h)
+
+
+def _memory(context: Context, of: str, center: float) -> str:
+    """Say that an objective differs from itself, if it does: then no difference of it means anything."""
+    again = float(resolved(context, of, context.values[of]))
+    if abs(again - center) <= 100 * precision([context.values[of]]) * abs(center):
+        return ""
+    cause = "a loss has a memory, or draws from a random generator of its own"
+    return f"but that objective is {center:.9g}, and solved once more {again:.9g}: {cause} (see check_deterministic)"
+
+
+def _doubt(context: Context, of: str, found: Reference) -> str:
+    """Say what makes a difference that is wrong, or nearly right, though the hypergradient is right."""
+    if precision([context.values[of]]) > 1e-10:
+        return "; in float32 differences resolve two digits at best: check a float64 copy before you believe this"
+    if 0.0 < abs(found.ours - found.truth) < 0.01 * abs(found.truth):
+        cause = "a kink (ReLU, max pooling) that the difference crosses gives this, too"
+        return f"; they differ by less than 1 %: {cause}, so check a smooth copy, or at other values"
+    return ""
 
 
 def _explain(context: Context, of: str, reference: Sweep, rtol: float) -> str:

@@ -12,6 +12,7 @@ from mlo.evaluate import loss_gradient
 from mlo.graph import ProblemGraph
 from mlo.hypergradient import AbstractResponse
 from mlo.hypergradient.base import Trace
+from mlo.hypergradient.promises import pulled
 from mlo.hypergradient.run import check_finite, filled
 from mlo.rng import RandomState, preserved
 from mlo.solve import ProblemNode, solve, total_gradient
@@ -76,7 +77,7 @@ def sweep(context: Context, of: str) -> Sweep:
         for node, trace, before in reversed(solved):
             wanted = [name for name in node.inputs if name in table]
             c = table[node.name]
-            back = node.problem.response.pullback(node, trace, c, wanted, differentiable=False)
+            back = pulled(node.problem.response, node, trace, c, wanted, differentiable=False)
             for name, part in back.parts.items():
                 table[name] = axpy(1.0, part, table[name])
             visits[node.name] = Visit(node, trace, before, c, back.parts)

@@ -6,6 +6,7 @@ whose default is what DARTS does. A method knows nothing of tasks, of formulatio
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -209,10 +210,11 @@ def softmax_tables(variables: Variables) -> dict[str, Tensor]:
 
 
 def known_methods(base: type[AbstractMethod] = AbstractMethod) -> dict[str, type[AbstractMethod]]:
-    """Return every method that has been imported, by the lower-case name of its class."""
+    """Return every method of a module that is imported, by the lower-case name of its class."""
     found: dict[str, type[AbstractMethod]] = {}
     for kind in base.__subclasses__():
-        if is_dataclass(kind) and not isabstract(kind):
+        imported = kind.__module__ in sys.modules  # the source of others, and so their help, cannot be found
+        if imported and is_dataclass(kind) and not isabstract(kind):
             found[kind.__name__.lower()] = kind
         found |= known_methods(kind)
     return found
