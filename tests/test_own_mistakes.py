@@ -130,3 +130,32 @@ def test_a_kink_that_a_difference_crosses_is_thought_of():
 
     with pytest.raises(mlo.HypergradientMismatch, match="differ by less than 1 %: a kink"):
         mlo.testing.check_hypergradient(graph(bent), of="x")
+
+
+def nested(cut=lambda value: value):
+    """x above m, in whose steps w is solved; w reads x by `cut`."""
+    sgd, half = torchopt.sgd(0.2), ONE / 2
+    return mlo.ProblemGraph([
+        mlo.Problem("x", lambda v, _: (v.w**2).sum(), ONE, reads=["w"], update=sgd),
+        mlo.Problem("m", lambda v, _: ((v.w - 1) ** 2).sum() + (v.m**2).sum(), half, reads=["w"], update=sgd, steps=2),
+        mlo.Problem("w", lambda v, _: ((v.w - cut(v.x) * v.m) ** 2).sum(), ONE, reads=["x", "m"], update=sgd, steps=2),
+    ])  # fmt: skip
+
+
+def test_an_answer_is_not_blamed_for_what_is_wrong_inside_its_steps():
+    mlo.testing.check_hypergradient(nested(), of="x")
+    with pytest.raises(mlo.HypergradientMismatch, match=r"wrong: 'w' reads 'x', and .*look for \.detach") as caught:
+        mlo.testing.check_hypergradient(nested(lambda x: x.detach()), of="x")
+    assert "'m' reads 'w'" not in str(caught.value)
+
+
+def test_no_rule_is_recommended_where_nothing_responds(capsys):
+    advice = mlo.advise(nested(), of="w", rounds=1)
+    assert [row.rule for row in advice.rows] == ["as declared"]
+    assert "none is needed: no answer responds" in capsys.readouterr().out
+
+
+def test_a_hypergradient_of_zero_has_no_cosine_in_the_table():
+    advice = mlo.advise(graph(), of="x", candidates=[mlo.FirstOrder()], rounds=1)
+    row = next(line for line in str(advice).splitlines() if line.startswith("FirstOrder()"))
+    assert row.split()[-2:] == ["-", "1.0e+00"]
