@@ -141,8 +141,9 @@ def _shared_names(learners: Sequence[Problem], shared: Shared) -> frozenset[str]
         params = learner.kind.initial()
         chosen = {n: v for n, v in params.items() if (n.startswith(shared) if isinstance(shared, str) else shared(n))}
         if not chosen:
-            known = ", ".join(list(params)[:5])
-            raise GraphError(f"interleave: learner {learner.name!r} has no shared parameter; it has {known}, ...")
+            known = ", ".join(list(params)[:5]) + (", ..." if len(params) > 5 else "")
+            what = f"begins with {shared!r}" if isinstance(shared, str) else "the predicate selects"
+            raise GraphError(f"interleave: learner {learner.name!r} has no parameter that {what}: give one of {known}")
         found.append(chosen)
     first = found[0]
     for learner, chosen in zip(learners[1:], found[1:], strict=True):

@@ -99,7 +99,10 @@ class Problem:
             hint = "an instance such as mlo.Unroll() or mlo.Implicit(mlo.CG())"
             raise GraphError(f"{where}: response must be {hint}, got {self.response!r}")
         if self.batches is not None and not isinstance(self.batches, Iterable):
-            raise GraphError(f"{where}: batches must be an iterable or None, got {type(self.batches).__name__}")
+            kind = type(self.batches).__name__
+            raise GraphError(
+                f"{where}: batches must be a list of batches, a DataLoader or the like, or None, got {kind}"
+            )
         object.__setattr__(self, "reads", reads)
         _ = self.kind, self.rule
 

@@ -234,7 +234,7 @@ def as_variable(owner: str, content: Any) -> Variable:
         raise GraphError(f"problem {owner!r}: its variable has no trainable tensor (all frozen, or empty)")
     for name, value in initial.items():
         if not value.is_floating_point():
-            raise GraphError(f"problem {owner!r}: tensor {name!r} has dtype {value.dtype}; only floats can be trained")
+            raise GraphError(f"problem {owner!r}: {name!r} is {value.dtype}; only floats can be trained: convert it")
     return variable
 
 

@@ -57,7 +57,7 @@ DECLARATIONS = {
     "steps True": (lambda: problem(steps=True), "'w': steps .*True", "whole number >= 0"),
     "a rule's class": (lambda: problem(response=mlo.Unroll), "'w': response .*class", r"mlo.Unroll\(\)"),
     "a step size": (lambda: problem(update=0.1), "'w': update .*float", r"torchopt.adam\(1e-3\)"),
-    "batches": (lambda: problem(batches=3), "'w': batches .*int", "iterable or None"),
+    "batches": (lambda: problem(batches=3), "'w': batches .*int", "or the like, or None"),
     "ints": (lambda: problem(variable=torch.zeros(2, dtype=torch.int64)), "'w'.*int64", "only floats"),
     "a list": (lambda: problem(variable=[W]), "'w': its variable .*list", "nn.Module, a dict of tensors, or one"),
     "a dict of lists": (lambda: problem(variable={"a": [1.0]}), "'w': its variable", "nn.Module, a dict of tensors"),

@@ -159,3 +159,14 @@ def test_a_hypergradient_of_zero_has_no_cosine_in_the_table():
     advice = mlo.advise(graph(), of="x", candidates=[mlo.FirstOrder()], rounds=1)
     row = next(line for line in str(advice).splitlines() if line.startswith("FirstOrder()"))
     assert row.split()[-2:] == ["-", "1.0e+00"]
+
+
+def test_declarations_of_the_wrong_kind_say_what_is_wanted():
+    dataset = torch.utils.data.TensorDataset(X, Y)
+    with pytest.raises(mlo.GraphError, match=r"batches must be a list of batches, a DataLoader .* got TensorDataset"):
+        mlo.Problem("w", follow, ONE, batches=dataset)
+    with pytest.raises(mlo.GraphError, match="int64; only floats can be trained: convert it"):
+        mlo.Problem("w", follow, torch.zeros(2, dtype=torch.int64))
+    learner = mlo.Problem("w", follow, {"encoder": ONE, "head": ONE}, update=torchopt.sgd(0.1))
+    with pytest.raises(mlo.GraphError, match=r"no parameter that begins with 'body': give one of encoder, head$"):
+        mlo.interleave([learner], rounds=1, proximal=mlo.Proximal(1.0, step_size=0.1), shared="body")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from mlo.errors import MLOError
 from mlo.evaluate import loss_gradient
+from mlo.hypergradient import Unroll
 from mlo.hypergradient.run import filled
 from mlo.rng import replayed
 from mlo.solve import ProblemNode
@@ -160,6 +161,8 @@ def _hint(visit: Visit, reference: Reference, rtol: float) -> str:
         return "; without steps it cannot be solved anew: give it some"
     if reference.ours == 0.0:
         return "; look for .detach(), .item() or .data in its loss"
+    if rule == Unroll():  # exact for any smooth loss, so that it is the loss
+        return "; look for .detach(), .item() or .data on a part of its loss, for a kink, or for a memory"
     return ""
 
 
