@@ -119,7 +119,7 @@ def test_evaluation_keeps_the_order_and_takes_any_size(root: Path) -> None:
     (x, y), (again, _) = epoch(batches), epoch(batches)
     assert y.tolist() == [0, 0, 0, 1, 1, 1]
     assert x.equal(again)
-    with pytest.raises(DataError, match="a batch of 1000 images, but there are 6"):
+    with pytest.raises(DataError, match="a batch of 1000 images, but train has 6"):
         stream(load(root), size=1000)
 
 
