@@ -15,7 +15,7 @@ from applications.nas.report.inference import NO_TEST, PAIRED, WELCH
 from applications.nas.settings import Interleaving, MultiTask, SingleTask
 from applications.nas.space.zoo import ZOO
 from tests.nas.made_runs import RETRAINED, made_retraining
-from tests.nas.made_studies import TASKS, made, weighed
+from tests.nas.made_studies import BETTER, TASKS, made, weighed
 
 
 def pairs(evidence: Evidence) -> dict[tuple[str, str], Comparison]:
@@ -83,3 +83,37 @@ def test_the_rival_is_the_row_with_the_nearest_settings(tmp_path: Path) -> None:
     (sheet,) = sheets(evidence)
     (note,) = [note for note in sheet.notes if "too." in note]
     assert note.endswith("they differ in retrain.epochs, too.")
+
+
+def test_cells_that_were_searched_elsewhere_are_rivals_of_each_other(tmp_path: Path) -> None:
+    made(tmp_path, Interleaving(), {0: [30.0]}, tasks=["a", "b"])
+    made(tmp_path, SingleTask("a"), {0: [31.0]}, tasks=["a"])
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [31.0]}, tasks=TASKS[1:])
+    (name,) = pairs(weighed(tmp_path))
+    assert name == ("IL-DARTS-2nd (searched on a, b)", "DARTS-2nd (searched on a)")
+
+
+def test_numbers_near_the_ends_of_the_range(tmp_path: Path) -> None:
+    """Of another metric than an error in percent: squares of them are no numbers any more."""
+    for large in (1e200, 1e-200):
+        made(tmp_path / f"{large}", Interleaving(), {0: [3 * large], 1: [5 * large]})
+        made(tmp_path / f"{large}", MultiTask(), {2: [6 * large], 3: [9 * large]})
+        for seed in range(9):
+            error = (5 + seed % 3) * large
+            place = tmp_path / f"{large}" / f"r{seed}"
+            made_retraining(
+                place, {"cifar10-mini": [error]}, cell="random", genotype=f"{seed}", parameters=3_300_000 + seed - 4
+            )
+        evidence = weighed(tmp_path / f"{large}")
+        for one in (*evidence.comparisons, *evidence.matched):
+            low, high = one.difference.low, one.difference.high
+            assert low is not None
+            assert high is not None
+            assert low < one.difference.mean < high
+
+
+def test_a_network_without_parameters_is_not_compared_in_size(tmp_path: Path) -> None:
+    made(tmp_path, Interleaving(), {0: [30.0], 1: [31.0]})
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [30.5], 1: [31.7]}, tasks=TASKS[1:], sizes={0: 0, 1: 0})
+    (one,) = weighed(tmp_path, [replace(BETTER, kind="no larger")]).verdicts
+    assert one.outcome == "not run"

@@ -48,13 +48,10 @@ def default_comparisons(table: Table) -> list[Comparison]:
     """
     found = []
     for row in table.rows:
-        for form in ("multi", "single"):
-            if row.search is not None and row.search.formulation == "interleaving":
-                rivals = [other for other in table.rows if _plays(other, row.search.method, form, table.task)]
-                found += [compare(table, row, rival) for rival in closest(row, rivals)]
+        rivals = [_rivals(table, row, form) for form in ("multi", "single")]
         if row.base != RANDOM:
-            rivals = [other for other in table.rows if other.base == RANDOM]
-            found += [compare(table, row, rival) for rival in closest(row, rivals)]
+            rivals.append([other for other in table.rows if other.base == RANDOM])
+        found += [compare(table, row, rival) for group in rivals for rival in closest(row, group)]
     return found
 
 
@@ -97,10 +94,17 @@ def _value(sample: Sample, measure: Measure) -> float:
     return sample.error if measure == "error" else float(sample.parameters)
 
 
-def _plays(row: Row, method: str, form: str, task: str) -> bool:
-    """Say whether a row is a method in some formulation, searched on the task itself."""
-    search = row.search
-    return search is not None and (search.method, search.formulation) == (method, form) and task in search.tasks
+def _rivals(table: Table, row: Row, form: str) -> list[Row]:
+    """Return the rows of the same method in another formulation, if a row is of interleaving.
+
+    What was searched on the table's task is compared with what was, too, and what was searched elsewhere likewise.
+    """
+    mine = row.search
+    if mine is None or mine.formulation != "interleaving":
+        return []
+    wanted = (mine.method, form, table.task in mine.tasks)
+    found = [(other, other.search) for other in table.rows if other.search is not None]
+    return [other for other, one in found if (one.method, one.formulation, table.task in one.tasks) == wanted]
 
 
 def _by_seed(row: Row, measure: Measure) -> dict[int | None, float]:

@@ -98,30 +98,30 @@ def welch(method: Sequence[float], rival: Sequence[float]) -> Difference:
     mean, counts = statistics.fmean(rival) - statistics.fmean(method), (len(method), len(rival))
     if min(counts) < 2:
         return Difference(NO_TEST, counts, mean)
-    first, second = statistics.variance(method), statistics.variance(rival)
-    deviation = math.sqrt(first + second)
+    first, second = statistics.stdev(method), statistics.stdev(rival)
+    deviation = math.hypot(first, second)
     if deviation <= _EQUAL * max(map(abs, (*method, *rival))):
         return Difference(ALL_EQUAL, counts, mean, 0.0)
-    squares = (first / counts[0], second / counts[1])
-    freedom = welch_freedom(squares, (counts[0] - 1, counts[1] - 1))
-    half = quantile(freedom) * math.sqrt(sum(squares))
+    errors = (first / math.sqrt(counts[0]), second / math.sqrt(counts[1]))
+    freedom = welch_freedom(errors, (counts[0] - 1, counts[1] - 1))
+    half = quantile(freedom) * math.hypot(*errors)
     together = sum(counts) - 2.0
-    pooled = math.sqrt(((counts[0] - 1) * first + (counts[1] - 1) * second) / together)
+    shares = (math.sqrt((counts[0] - 1) / together), math.sqrt((counts[1] - 1) / together))
+    pooled = math.hypot(first * shares[0], second * shares[1])
     return _with_interval(WELCH, counts, mean, deviation, half, mean / pooled, freedom, together)
 
 
-def welch_freedom(squares: Sequence[float], freedoms: Sequence[float]) -> float:
-    """Return the degrees of freedom of a sum of independent squared standard errors.
+def welch_freedom(errors: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Return the degrees of freedom of the sum of independent numbers.
 
     Args:
-        squares: The squared standard errors; one or more is positive.
+        errors: Their standard errors; one or more is positive.
         freedoms: The degrees of freedom of each.
 
     Source: "An approximate distribution of estimates of variance components", Satterthwaite, 1946.
     """
-    most = max(squares)  # divided by it, so that the square of a tiny one is not lost
-    terms = [(square / most) ** 2 / freedom for square, freedom in zip(squares, freedoms, strict=True)]
-    return (sum(squares) / most) ** 2 / sum(terms)
+    squares = [(error / max(errors)) ** 2 for error in errors]  # so that no square is too large or too small
+    return sum(squares) ** 2 / sum(square**2 / freedom for square, freedom in zip(squares, freedoms, strict=True))
 
 
 def quantile(freedom: float) -> float:

@@ -1,4 +1,4 @@
-"""Cells beside random cells of their size: larger networks err less, however their cells were found."""
+"""Cells beside random cells of their size: larger networks tend to err less, however their cells were found."""
 
 from __future__ import annotations
 
@@ -109,24 +109,24 @@ def compare_expected(sizes: Array, errors: Array, shares: Array, differences: Ar
     if min(counts) < 2:
         return Difference(NO_TEST, counts, mean)
     residual, freedom = _residual(sizes, errors)
-    own = statistics.variance(differences.tolist())
-    parts = (own / counts[0], residual * float((shares.mean(axis=0) ** 2).sum()))
-    if sum(parts) <= (1e-9 * float(np.abs(errors).max())) ** 2:
+    own = statistics.stdev(differences.tolist())
+    parts = (own / math.sqrt(counts[0]), residual * float(np.linalg.norm(shares.mean(axis=0))))
+    if math.hypot(*parts) <= 1e-9 * float(np.abs(errors).max()):  # what rounding leaves of equal numbers
         return Difference(ALL_EQUAL, counts, mean, 0.0)
     degrees = welch_freedom(parts, (counts[0] - 1, freedom))
-    half = quantile(degrees) * math.sqrt(sum(parts))
-    return Difference("size-matched t", counts, mean, math.sqrt(own), mean - half, mean + half, freedom=degrees)
+    half = quantile(degrees) * math.hypot(*parts)
+    return Difference("size-matched t", counts, mean, own, mean - half, mean + half, freedom=degrees)
 
 
 def _residual(sizes: Array, errors: Array) -> tuple[float, float]:
-    """Return the variance of random cells around their line, or around their mean if they are too few for one."""
+    """Return the deviation of random cells from their line, or from their mean if they are too few for one."""
     center = sizes - sizes.mean()
     squares = float((center**2).sum())
     about = errors - errors.mean()
-    if len(sizes) < FEWEST or squares == 0:
-        return float((about**2).sum()) / (len(errors) - 1), len(errors) - 1.0
-    about = about - center * float(center @ errors) / squares
-    return float((about**2).sum()) / (len(errors) - 2), len(errors) - 2.0
+    freedom = len(errors) - 1.0
+    if len(sizes) >= FEWEST and squares > 0:
+        about, freedom = about - center * float(center @ errors) / squares, freedom - 1
+    return math.hypot(*about.tolist()) / math.sqrt(freedom), freedom  # hypot: squares of large numbers overflow
 
 
 def _numbers(row: Row) -> tuple[Array, Array]:
