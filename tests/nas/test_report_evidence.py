@@ -6,10 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from applications.nas.cli import main
 from applications.nas.report.claims import CLAIMS, read_claims
 from applications.nas.report.evidence_csv import COMPARISONS, VERDICTS, comparisons_csv, verdicts_csv
+from applications.nas.report.evidence_sheets import sheets
+from applications.nas.report.sheet import print_sheet
 from applications.nas.settings import Interleaving, SingleTask
 from tests.nas.made_runs import made_retraining
 from tests.nas.made_studies import BETTER, TASKS, made, weighed
@@ -72,3 +75,20 @@ def test_one_row_alone_has_nothing_beside_it(tmp_path: Path, capsys: pytest.Capt
     assert "Comparisons" not in shown
     assert "Claims" not in shown
     assert (tmp_path / "out" / "comparisons.csv").read_text() == ",".join(COMPARISONS) + "\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_console_shows_every_number(width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that is too narrow for them; no number is cut, nor broken into lines."""
+    for weight in (10.0, 20.0):
+        made(tmp_path, Interleaving(weight=weight), {0: [30.0], 1: [33.0 + weight], 2: [31.0]})
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [32.0], 1: [35.5], 2: [31.0]}, tasks=TASKS[1:])
+    made_retraining(tmp_path / "r0", {"cifar10-mini": [40.0]}, cell="random", genotype="0")
+    found = sheets(weighed(tmp_path, [BETTER]))
+    for sheet in found:
+        print_sheet(sheet, Console(width=width))
+    shown = capsys.readouterr().out
+    numbers = [cell for sheet in found for row in sheet.rows for cell in row[sheet.left :]]
+    assert len(found) == 3
+    assert [cell for cell in numbers if cell not in shown] == []
+    assert max(len(line) for line in shown.splitlines() if not line.startswith("- ")) <= max(width, 130)

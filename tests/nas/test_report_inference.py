@@ -33,6 +33,16 @@ def test_paired_by_hand() -> None:
     assert found.hedges == pytest.approx(2.75 / deviation * 0.7236, abs=1e-4)  # the factor of 3 is 0.7236 in tables
 
 
+def test_welch_effect_by_hand() -> None:
+    """Variances 14/3 and 9/4: pooled, (14 + 6.75) / 6; the factor of 6 degrees of freedom is 0.8686 in tables."""
+    found = welch(OURS, THEIRS)
+    effect = 2.75 / math.sqrt(20.75 / 6)
+    assert (found.test, found.counts, found.mean) == (WELCH, (4, 4), 2.75)
+    assert found.deviation == pytest.approx(math.sqrt(14 / 3 + 9 / 4))
+    assert found.effect == pytest.approx(effect)
+    assert found.hedges == pytest.approx(effect * 0.8686, abs=1e-4)
+
+
 def test_the_factor_of_hedges() -> None:
     """By hand from the gamma function; his approximation 1 - 3 / (4 m - 1) is within 0.001 of it for m of 10."""
     assert hedges_factor(2) == pytest.approx(1 / math.sqrt(math.pi), rel=1e-12)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from applications.nas.console_table import console_table
 from applications.nas.report.markup import md, md_row, tex, tex_row
+
+_NARROW = 16
+"""Letters of a text's column on a console that is too narrow for it."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +55,31 @@ def sheet_latex(sheet: Sheet) -> list[str]:
 
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
-    """Print a sheet whole: lines grow longer than a narrow console, and no column is left out."""
-    console.print(sheet.title, style="italic", highlight=False, markup=False, soft_wrap=True)
+    """Print a sheet whole: a console that is too narrow gets lines longer than itself, never fewer columns."""
     if sheet.rows:
-        table = console_table(sheet.header, _dashed(sheet.rows), left=sheet.left)
-        least = table.__rich_measure__(console, console.options.update(max_width=10_000)).minimum
-        table.width = least if least > console.width else None
-        console.print(table, crop=False)
+        found, wide = _as_console(sheet, None), console.options.update(max_width=10_000)
+        if found.__rich_measure__(console, wide).minimum > console.width:
+            found = _as_console(sheet, _NARROW)
+            found.width = found.__rich_measure__(console, wide).maximum
+        console.print(found, crop=False)
     for note in sheet.notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
     console.print()
 
 
+def _as_console(sheet: Sheet, most: int | None) -> Table:
+    """Return a sheet as a table in which texts are broken into lines, at so many letters if at all; numbers are not."""
+    found = Table(title=escape(sheet.title), box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=0)
+    for index, name in enumerate(sheet.header):
+        wraps = index < sheet.left
+        side: Literal["left", "right"] = "left" if wraps else "right"
+        head = escape(name if wraps else name.replace(" ", "\n").replace("\n%", " %").replace("\n/", " /"))
+        found.add_column(head, justify=side, no_wrap=not wraps, max_width=most if wraps else None, overflow="fold")
+    for row in sheet.rows:
+        found.add_row(*(escape(cell or "-") for cell in row))
+    return found
+
+
 def _column(sheet: Sheet, index: int) -> str:
     longest = max(len(row[index]) for row in sheet.rows)
     return "p{3cm}" if longest > 30 else "l" if index < sheet.left else "r"
-
-
-def _dashed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[cell or "-" for cell in row] for row in rows]
