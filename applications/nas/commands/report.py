@@ -33,14 +33,13 @@ class ReportCommand:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of searches, retrainings, sweeps and demos; what is below them is found."""
     out: Path = Path("report")
-    """Folder for report.md, report.csv, report.tex, comparisons.csv and verdicts.csv; files of these names there are
-    replaced."""
+    """Folder for report.md, .csv and .tex, comparisons.csv and verdicts.csv; files of these names are replaced."""
     quoted: Path | None = None
     """A CSV file with more published rows, with the columns of the one that ships (report/quoted.csv)."""
     published: bool = True
     """Show the published rows that ship."""
-    claims: Path = CLAIMS
-    """A CSV file with the claims to judge, with the columns of the one that ships (report/claims.csv)."""
+    claims: Path | None = None
+    """A CSV file with the claims to judge in place of those that ship (report/claims.csv), in the same columns."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -52,7 +51,7 @@ def run(words: list[str], console: Console) -> None:
         raise ConfigError(f"{command.out} is no folder: name another with --out")
     quoted = read_quoted(PUBLISHED) if command.published else []
     quoted += read_quoted(command.quoted) if command.quoted is not None else []
-    claims = read_claims(command.claims)
+    claims = read_claims(command.claims or CLAIMS)
     found = find_runs(command.runs)
     left_out = _left_out(found)
     if not found.retrained:
