@@ -52,10 +52,11 @@ def test_enough_seeds_that_leave_it_open(tmp_path: Path) -> None:
 
 def test_what_is_not_run(tmp_path: Path) -> None:
     made(tmp_path, Interleaving(), {0: [30.0], 1: [31.0]})
+    made(tmp_path, Interleaving(weight=7.0), {0: [30.0], 1: [31.0]})
     made(tmp_path, MultiTask(), {0: [30.0], 1: [31.0]}, retrain=replace(RETRAINED, epochs=77))
     elsewhere, other = replace(BETTER, task="ImageNet"), replace(BETTER, rival="MTL-DARTS2nd")
     found = verdicts(tmp_path, BETTER, elsewhere, other)
-    assert [one.outcome for one in found] == ["not run"] * 3
+    assert [one.outcome for one in found] == ["not run"] * 3, "also where two pairs of rows differ in other settings"
     assert [one.why for one in found] == [
         "no row of both",
         "no task is ImageNet",
