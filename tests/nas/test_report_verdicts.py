@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from applications.nas.report.claims import CLAIMS, Claim, read_claims
 from applications.nas.report.inference import WELCH
 from applications.nas.report.power import deviation_bound, seeds_needed
+from applications.nas.report.verdict_sheet import verdict_sheet
 from applications.nas.report.verdicts import Verdict
 from applications.nas.settings import Interleaving, MultiTask, SingleTask
 from tests.nas.made_runs import RETRAINED, made_retraining
@@ -30,6 +32,28 @@ def test_what_an_open_question_would_cost(tmp_path: Path) -> None:
     assert seeds is not None
     assert (one.outcome, one.seeds, one.device) == ("not decidable at this scale", seeds, "CPU")
     assert one.days == pytest.approx(seeds * (2 + 3 * 0.5))
+
+
+def test_ranks_that_shared_a_retraining_cost_their_number(tmp_path: Path) -> None:
+    made(tmp_path, Interleaving(), {0: [30.0], 1: [40.0]})
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [31.0], 1: [43.0]}, tasks=TASKS[1:])
+    for file in tmp_path.glob("*/r/results.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"ranks": 4}))
+    (one,) = verdicts(tmp_path, BETTER)
+    assert one.seeds is not None
+    assert one.days == pytest.approx(one.seeds * (2 + 2 * 0.5 * 4))
+
+
+def test_several_rows_of_a_method_are_all_judged(tmp_path: Path) -> None:
+    """And it is said, since one of several is easily chosen afterwards."""
+    for weight in (10.0, 20.0):
+        made(tmp_path, Interleaving(weight=weight), {0: [30.0], 1: [40.0], 2: [50.0 + weight]})
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [33.0], 1: [43.5], 2: [63.0]}, tasks=TASKS[1:])
+    found = verdicts(tmp_path, BETTER)
+    assert [one.outcome for one in found] == ["supported", "not decidable at this scale"]
+    sheet = verdict_sheet(found)
+    assert sheet is not None
+    assert sum("Several pairs of rows fit one, and each is judged" in note for note in sheet.notes) == 1
 
 
 def test_a_supported_claim_asks_for_nothing(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_names_of_data_sets() -> None:
     assert same_data("CIFAR-10", "cifar10-mini")
     assert not same_data("CIFAR-10", "cifar100-mini")
     assert not same_data("CIFAR-10", "mini")
+    assert not same_data("ge", "gemini")
 
 
 def test_a_part_of_a_data_set_says_that_the_quoted_rows_had_all_of_it(tmp_path: Path) -> None:
