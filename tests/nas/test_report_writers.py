@@ -65,6 +65,7 @@ def test_cells(table: Table) -> None:
         "over",
         "params (M)",
         "multiply-adds (M)",
+        "skips",
         "search cost (days)",
         "source",
     ], "nothing told a top-5 error"
@@ -74,12 +75,13 @@ def test_cells(table: Table) -> None:
         "2 retrainings",
         "3.30",
         "528.36",
+        "2.0",
         "0.10 CPU",
         "measured",
     ]
     assert found.quoted == [
-        ["theirs †", "2.50 ± 0.07", "", "3.4", "", "0.3 GPU", "[1]"],
-        ["rumor †", "1.00", "", "", "", "", "[2] (unchecked)"],
+        ["theirs †", "2.50 ± 0.07", "", "3.4", "", "", "0.3 GPU", "[1]"],
+        ["rumor †", "1.00", "", "", "", "", "", "[2] (unchecked)"],
     ]
 
 
@@ -91,7 +93,7 @@ def test_markdown(table: Table) -> None:
     assert rows[4].startswith("| *quoted, not measured here* |")
     assert rows[5].startswith("| theirs † | 2.50 ± 0.07 | - |")
     assert r"- \[2\] B & C" in lines
-    assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
+    assert {line.replace(r"\|", "").count("|") for line in rows} == {9}
     assert lines[-1] == "- x: why"
 
 
@@ -101,10 +103,10 @@ def test_latex(table: Table) -> None:
     assert r"o\_d|d \& 5\% & 30.50 $\pm$ 0.71" in text
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     assert body.count(r"\midrule") == 2, "one below the header, one above what is quoted"
-    assert r"\multicolumn{7}{l}{\emph{quoted, not measured here}}" in body
+    assert r"\multicolumn{8}{l}{\emph{quoted, not measured here}}" in body
     assert r"theirs \textsuperscript{\textdagger} & 2.50 $\pm$ 0.07 & - & 3.4" in body
     assert all(
-        line.count(" & ") == 6 for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+        line.count(" & ") == 7 for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
     )
     assert text.count("{") == text.count("}")
     assert "% left out: x: why" in text
@@ -125,6 +127,7 @@ def test_csv(table: Table) -> None:
     ]
     assert float(rows[0]["mean"]) == pytest.approx(3.1, abs=1e-12)
     assert float(rows[0]["search_days"]) == pytest.approx(0.1)
+    assert [row["skips"] for row in rows] == ["2.0", "", "", ""], "what has no cell, and what was published, tell none"
     assert (rows[2]["parameters"], rows[2]["search_days"], rows[2]["checked"]) == ("3400000", "0.3", "yes")
     assert (rows[3]["std"], rows[3]["parameters"], rows[3]["checked"]) == ("", "", "no")
 
@@ -154,6 +157,18 @@ def test_names_of_data_sets() -> None:
     assert same_data("CIFAR-10", "cifar10")
     assert same_data("ImageNet", "imagenet")
     assert not same_data("CIFAR-10", "cifar100")
+    assert same_data("CIFAR-10", "cifar10-mini")
+    assert not same_data("CIFAR-10", "cifar100-mini")
+    assert not same_data("CIFAR-10", "mini")
+    assert not same_data("ge", "gemini")
+
+
+def test_a_part_of_a_data_set_says_that_the_quoted_rows_had_all_of_it(tmp_path: Path) -> None:
+    made_retraining(tmp_path / "a", {"cifar10-mini": [50.0], "cifar10": [3.0]})
+    whole, part = make_tables(find_runs([tmp_path]).retrained, QUOTED)
+    told = "cifar10-mini is a part of CIFAR-10; the quoted rows were trained and tested on all of it."
+    assert [told in table.notes for table in (whole, part)] == [table.task == "cifar10-mini" for table in (whole, part)]
+    assert len(part.quoted) == len(whole.quoted) == 2
 
 
 @pytest.mark.parametrize(
@@ -183,10 +198,16 @@ def test_the_command(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     made_search(Path("runs/lonely"))
     assert main(["report", "runs", "--out", "tables", "--quoted", "mine.csv"]) == 0
     shown = capsys.readouterr().out
-    for text in ("3.10 ± 0.14", "DARTS-2nd †", "own †", "own †", "] my thesis", "quoted, not measured here"):
+    for text in ("3.10 ± 0.14", "DARTS-2nd †", "own †", "] my thesis", "quoted, not measured here"):
         assert text in shown
     assert "left out: runs/lonely: the cell of this search was not retrained" in shown
-    assert {path.name for path in Path("tables").iterdir()} == {"report.md", "report.csv", "report.tex"}
+    assert {path.name for path in Path("tables").iterdir()} == {
+        "report.md",
+        "report.csv",
+        "report.tex",
+        "comparisons.csv",
+        "verdicts.csv",
+    }
     assert "runs/lonely" in Path("tables/report.md").read_text().replace("\\", "")
     assert main(["report", "runs", "--out", "tables", "--no-published"]) == 0, "written anew"
     assert "†" not in capsys.readouterr().out

@@ -9,9 +9,14 @@ import tyro
 from rich.console import Console
 
 from applications.nas.commands.tyro_call import read_words
+from applications.nas.report.claims import CLAIMS, read_claims
 from applications.nas.report.csv_file import as_csv
+from applications.nas.report.evidence import weigh
+from applications.nas.report.evidence_csv import comparisons_csv, verdicts_csv
+from applications.nas.report.evidence_sheets import sheets
 from applications.nas.report.quoted import PUBLISHED, read_quoted
 from applications.nas.report.read import Found, find_runs
+from applications.nas.report.sheet import print_sheet
 from applications.nas.report.table import make_tables
 from applications.nas.report.writers import as_latex, as_markdown, print_table
 from applications.nas.run_folder import write_text
@@ -20,16 +25,21 @@ from mlo import ConfigError, DataError
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Print and write a table for each task: what runs measured, beside published figures that are marked as quoted."""
+    """Print and write a table for each task: what runs measured, beside published figures that are marked as quoted.
+
+    Below them: how methods compare, paired by seed and with random cells of their size, and what that says of claims.
+    """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of searches, retrainings, sweeps and demos; what is below them is found."""
     out: Path = Path("report")
-    """Folder for report.md, report.csv and report.tex; files of these names there are replaced."""
+    """Folder for report.md, .csv and .tex, comparisons.csv and verdicts.csv; files of these names are replaced."""
     quoted: Path | None = None
     """A CSV file with more published rows, with the columns of the one that ships (report/quoted.csv)."""
     published: bool = True
     """Show the published rows that ship."""
+    claims: Path | None = None
+    """A CSV file with the claims to judge in place of those that ship (report/claims.csv), in the same columns."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -41,22 +51,30 @@ def run(words: list[str], console: Console) -> None:
         raise ConfigError(f"{command.out} is no folder: name another with --out")
     quoted = read_quoted(PUBLISHED) if command.published else []
     quoted += read_quoted(command.quoted) if command.quoted is not None else []
+    claims = read_claims(command.claims or CLAIMS)
     found = find_runs(command.runs)
     left_out = _left_out(found)
     if not found.retrained:
         raise DataError(f"report: there is no finished retraining to report; left out: {'; '.join(left_out)}")
     tables = make_tables(found.retrained, quoted)
+    evidence = weigh(tables, claims)
+    worked_out = sheets(evidence)
     command.out.mkdir(parents=True, exist_ok=True)
-    write_text(command.out / "report.md", as_markdown(tables, left_out))
+    write_text(command.out / "report.md", as_markdown(tables, left_out, worked_out))
     write_text(command.out / "report.csv", as_csv(tables))
-    write_text(command.out / "report.tex", as_latex(tables, left_out))
+    write_text(command.out / "report.tex", as_latex(tables, left_out, worked_out))
+    write_text(command.out / "comparisons.csv", comparisons_csv(evidence))
+    write_text(command.out / "verdicts.csv", verdicts_csv(evidence))
     for table in tables:
         print_table(table, console)
         for note in table.notes:
             console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+    for sheet in worked_out:
+        print_sheet(sheet, console)
     for line in left_out:
         console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"written: {command.out}/report.md, report.csv, report.tex", highlight=False, soft_wrap=True)
+    files = "report.md, report.csv, report.tex, comparisons.csv, verdicts.csv"
+    console.print(f"written: {command.out}/{files}", highlight=False, soft_wrap=True)
 
 
 def _left_out(found: Found) -> list[str]:

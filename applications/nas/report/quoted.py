@@ -14,6 +14,8 @@ from mlo import DataError
 PUBLISHED = Path(__file__).with_name("quoted.csv")
 """The figures that ship; `checked` is yes where a figure was found in the paper, or in another paper's table of it."""
 
+_PART = re.compile(r"[-_ ]mini$")
+
 
 @dataclass(frozen=True)
 class Quoted:
@@ -63,9 +65,19 @@ def read_quoted(file: Path) -> list[Quoted]:
 
 
 def same_data(table: str, task: str) -> bool:
-    """Say whether a task is the data set of a table: "cifar10" is CIFAR-10."""
-    first, second = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (table, task))
+    """Say whether a task is the data set of a table, or a part of it: "cifar10" and "cifar10-mini" are CIFAR-10."""
+    first, second = (plain(_PART.sub("", name.lower())) for name in (table, task))
     return first == second
+
+
+def is_part(task: str) -> bool:
+    """Say whether the name of a task says that it is a part of a data set."""
+    return _PART.search(task.lower()) is not None
+
+
+def plain(name: str) -> str:
+    """Return a name without what is written in different ways: "IL-DARTS2nd" is "IL-DARTS-2nd"."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _row(row: Mapping[str, str | None], where: str) -> Quoted:

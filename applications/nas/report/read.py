@@ -143,4 +143,6 @@ def _retrained(
         if search is None and cell == "random":
             raise  # or random cells could not be told apart
         genotype = ""  # a network that is no cell
-    return Retrained(folder, cell, genotype, search, lost, settings, tests)
+    ranks = content.get("ranks")
+    devices = ranks if type(ranks) is int and ranks > 0 else 1  # written down only where torchrun started several
+    return Retrained(folder, cell, genotype, search, lost, settings, tests, devices)

@@ -61,6 +61,7 @@ class Tested:
     parameters: int
     multiply_adds: int | None
     tested: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Retrained:
         lost: The folder of a search that is not there or not readable, and why; empty if nothing is amiss.
         settings: The configuration of the retraining as plain data.
         tests: Its networks.
+        devices: How many it ran on.
     """
 
     folder: Path
@@ -84,6 +86,7 @@ class Retrained:
     lost: str
     settings: Mapping[str, Any]
     tests: tuple[Tested, ...]
+    devices: int = 1
 
 
 def read_searched(folder: Path) -> Searched:
@@ -120,6 +123,7 @@ def read_tested(file: Path, content: Any) -> Tested:
         parameters=_of(file, content, "parameters", int),
         multiply_adds=None if content.get("multiply_adds") is None else _of(file, content, "multiply_adds", int),
         tested=_of(file, content, "tested", int),
+        seconds=None if content.get("seconds") is None else _number(file, content, "seconds"),
     )
 
 

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from applications.nas.report.records import Retrained, Tested
+from applications.nas.report.records import Retrained, Searched, Tested
+from applications.nas.report.samples import Sample, make_sample
 from applications.nas.report.settings_diff import describe, differences, flat
 from applications.nas.report.spread import Spread, spread
 
@@ -29,6 +30,9 @@ class Row:
         tested: Test images.
         settings: Of search and retraining, flat; those of the retraining begin with "retrain.".
         repeated: Trainings that were left out as they repeat one of the same cell, seed and settings.
+        base: Its name without what tells it apart from others of that name.
+        search: A search of it, whose seed is one of several; None without one.
+        samples: Its cells, one by one.
     """
 
     method: str
@@ -41,6 +45,15 @@ class Row:
     tested: int
     settings: dict[str, str]
     repeated: int
+    base: str
+    search: Searched | None
+    samples: tuple[Sample, ...]
+
+    @property
+    def skips(self) -> float | None:
+        """Skip connections of the normal cell, the mean over cells, if all are known."""
+        known = [sample.skips for sample in self.samples if sample.skips is not None]
+        return statistics.fmean(known) if len(known) == len(self.samples) else None
 
 
 def measured_rows(runs: Sequence[Retrained], task: str, metric: str) -> list[Row]:
@@ -79,6 +92,7 @@ def _settings(run: Retrained) -> dict[str, str]:
 
 def _row(name: str, runs: Sequence[Retrained], task: str, metric: str) -> Row:
     tests: dict[tuple[str, ...], dict[int, Tested]] = {}
+    first: dict[tuple[str, ...], Retrained] = {}
     repeated = 0
     for run in runs:
         # A search that is repeated with its seed finds the same cell: that is no second search.
@@ -87,6 +101,7 @@ def _row(name: str, runs: Sequence[Retrained], task: str, metric: str) -> Row:
             if test.task == task and test.metric == metric:
                 repeated += test.seed in tests.setdefault(cell, {})
                 tests[cell].setdefault(test.seed, test)
+                first.setdefault(cell, run)
     over = "searches" if runs[0].search is not None else "cells"
     cells = {cell: list(found.values()) for cell, found in tests.items()}
     each = [found[0] for found in cells.values()]
@@ -104,6 +119,9 @@ def _row(name: str, runs: Sequence[Retrained], task: str, metric: str) -> Row:
         tested=min(test.tested for test in each),
         settings=_settings(runs[0]),
         repeated=repeated,
+        base=name,
+        search=runs[0].search,
+        samples=tuple(make_sample(first[cell], found) for cell, found in cells.items()),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from applications.nas.report.quoted import Quoted, same_data
+from applications.nas.report.quoted import Quoted, is_part, same_data
 from applications.nas.report.records import Retrained
 from applications.nas.report.rows import Row, measured_rows
 from applications.nas.report.settings_diff import describe, differences
@@ -57,7 +57,7 @@ def _table(runs: Sequence[Retrained], task: str, metric: str, quoted: Sequence[Q
     # Published figures are errors in percent.
     fitting = [row for row in quoted if metric == "error %" and same_data(row.table, task)]
     best = _best(rows, metric)
-    notes = [*_about_measured(rows, best, metric), *_about_quoted(fitting)]
+    notes = [*_about_measured(rows, best, metric), *_about_quoted(fitting, task)]
     return Table(task, metric, tuple(rows), best, tuple(fitting), tuple(notes))
 
 
@@ -76,6 +76,8 @@ def _about_measured(rows: Sequence[Row], best: frozenset[int], metric: str) -> l
         "Search cost is measured wall time times devices, without the retraining; a GPU day and a CPU day are not the "
         "same.",
     ]
+    if any(row.skips is not None for row in rows):
+        notes.append("skips: skip connections of the normal cell, the mean over cells.")
     if len(rows) > 1:
         notes.append(_verdict(rows, best))
     trained = [{path: text for path, text in row.settings.items() if path.startswith("retrain.")} for row in rows]
@@ -105,13 +107,15 @@ def _verdict(rows: Sequence[Row], best: frozenset[int]) -> str:
     return f"Bold: the smallest measured mean and those that are not told apart from it, being within {rule}."
 
 
-def _about_quoted(rows: Sequence[Quoted]) -> list[str]:
+def _about_quoted(rows: Sequence[Quoted], task: str) -> list[str]:
     if not rows:
         return []
     notes = [
         f"{MARK} Quoted from the source named, not measured here: other code, other hardware, and often other budgets. "
         "Quoted rows take no part in the order or in what is bold."
     ]
+    if is_part(task):
+        notes.append(f"{task} is a part of {rows[0].table}; the quoted rows were trained and tested on all of it.")
     if any(not row.checked for row in rows):
         notes.append("A source with (unchecked) was quoted from memory and not compared with the paper.")
     return notes + [f"[{number}] {source}" for source, number in references(rows).items()]

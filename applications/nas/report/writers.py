@@ -11,23 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
+from applications.nas.report.markup import md, md_row, tex, tex_row
+from applications.nas.report.sheet import Sheet, sheet_latex, sheet_markdown
 from applications.nas.report.table import MARK, Table, references
 
 QUOTED = "quoted, not measured here"
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    MARK: r"\textsuperscript{\textdagger}",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,7 @@ class Cells:
 def cells(table: Table) -> Cells:
     """Return the cells of a table; columns that no row fills are left out, "-" stands for what is not known."""
     header = ["method", f"test {table.metric}", "over", "top-5 error %", "params (M)", "multiply-adds (M)"]
-    header += ["search cost (days)", "source"]
+    header += ["skips", "search cost (days)", "source"]
     measured = [
         [
             row.method,
@@ -57,6 +45,7 @@ def cells(table: Table) -> Cells:
             str(row.top5 or ""),
             number(row.parameters / 1e6),
             "" if row.multiply_adds is None else number(row.multiply_adds / 1e6),
+            "" if row.skips is None else f"{row.skips:.1f}",
             "" if row.days is None else f"{number(row.days)} {row.device}".strip(),
             "measured",
         ]
@@ -71,6 +60,7 @@ def cells(table: Table) -> Cells:
             "" if row.top5 is None else f"{row.top5:.1f}",
             "" if row.params_M is None else f"{row.params_M:g}",
             "" if row.multiply_adds_M is None else f"{row.multiply_adds_M:g}",
+            "",
             "" if row.cost_gpu_days is None else f"{row.cost_gpu_days:g} GPU",
             f"[{numbers[row.source]}]" + ("" if row.checked else " (unchecked)"),
         ]
@@ -123,48 +113,48 @@ def print_table(table: Table, console: Console) -> None:
     console.print()
 
 
-def as_markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:
-    """Return all tables with their notes as Markdown."""
+def as_markdown(tables: Sequence[Table], left_out: Sequence[str], sheets: Sequence[Sheet] = ()) -> str:
+    """Return all tables with their notes as Markdown, and what was worked out from them."""
     lines = ["# Report", ""]
     for table in tables:
         text = cells(table)
-        lines += [f"## {_md(table.task)}", "", _md_row(text.header), _md_row(["---"] * len(text.header))]
+        lines += [f"## {md(table.task)}", "", md_row(text.header), md_row(["---"] * len(text.header))]
         for index, row in enumerate(text.measured):
-            marked = [_md(cell or "-") for cell in row]
-            lines.append(
-                _md_row([f"**{cell}**" for cell in marked[:2]] + marked[2:] if index in table.best else marked)
-            )
+            marked = [md(cell or "-") for cell in row]
+            lines.append(md_row([f"**{cell}**" for cell in marked[:2]] + marked[2:] if index in table.best else marked))
         if text.quoted:
-            lines.append(_md_row([f"*{QUOTED}*"] + [""] * (len(text.header) - 1)))
-            lines += [_md_row([_md(cell or "-") for cell in row]) for row in text.quoted]
-        lines += ["", *(f"- {_md(note)}" for note in table.notes), ""]
+            lines.append(md_row([f"*{QUOTED}*"] + [""] * (len(text.header) - 1)))
+            lines += [md_row([md(cell or "-") for cell in row]) for row in text.quoted]
+        lines += ["", *(f"- {md(note)}" for note in table.notes), ""]
+    for sheet in sheets:
+        lines += sheet_markdown(sheet)
     if left_out:
-        lines += ["## Left out", "", *(f"- {_md(line)}" for line in left_out), ""]
+        lines += ["## Left out", "", *(f"- {md(line)}" for line in left_out), ""]
     return "\n".join(lines)
 
 
-def as_latex(tables: Sequence[Table], left_out: Sequence[str]) -> str:
-    """Return all tables as LaTeX for the packages booktabs and textcomp, the notes in their captions."""
+def as_latex(tables: Sequence[Table], left_out: Sequence[str], sheets: Sequence[Sheet] = ()) -> str:
+    """Return all tables, and what was worked out from them, as LaTeX for the packages booktabs and textcomp.
+
+    The notes are in the captions.
+    """
     lines = [r"% needs \usepackage{booktabs} and, before LaTeX of 2020, \usepackage{textcomp}"]
     lines += [f"% left out: {' '.join(line.split())}" for line in left_out]
     for table in tables:
         text = cells(table)
         columns = "".join("l" if name in ("method", "over", "source") else "r" for name in text.header)
         lines += [r"\begin{table}", r"  \centering", r"  \small", rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
-        lines += [_tex_row(text.header), r"    \midrule"]
+        lines += [tex_row(text.header), r"    \midrule"]
         for index, row in enumerate(text.measured):
-            lines.append(_tex_row(row, bold=2 if index in table.best else 0))
+            lines.append(tex_row(row, bold=2 if index in table.best else 0))
         if text.quoted:
             lines += [r"    \midrule", rf"    \multicolumn{{{len(text.header)}}}{{l}}{{\emph{{{QUOTED}}}}} \\"]
-            lines += [_tex_row(row) for row in text.quoted]
+            lines += [tex_row(row) for row in text.quoted]
         lines += [r"    \bottomrule", r"  \end{tabular}"]
         lines += [rf"  \caption{{{tex(table.task)}. {tex(' '.join(table.notes))}}}", r"\end{table}", ""]
+    for sheet in sheets:
+        lines += sheet_latex(sheet)
     return "\n".join(lines)
-
-
-def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def _quoted_error(error: float | None, std: float | None) -> str:
@@ -175,18 +165,3 @@ def _quoted_error(error: float | None, std: float | None) -> str:
 
 def _kept(row: Sequence[str], filled: Sequence[bool]) -> list[str]:
     return [cell for cell, keep in zip(row, filled, strict=True) if keep]
-
-
-def _md(text: str) -> str:
-    for letter in "\\`*_[]<>|":
-        text = text.replace(letter, f"\\{letter}")
-    return " ".join(text.split())
-
-
-def _md_row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
-
-
-def _tex_row(row: Sequence[str], bold: int = 0) -> str:
-    texts = [tex(cell or "-") for cell in row]
-    return "    " + " & ".join([rf"\textbf{{{cell}}}" for cell in texts[:bold]] + texts[bold:]) + r" \\"
