@@ -101,10 +101,16 @@ def _check_arguments(learners: Any, proximal: Any, shared: Any, start: Any) -> N
         raise ConfigError(f"interleave: shared must be a prefix of parameter names or a predicate, got {shared!r}")
     if start not in get_args(Start):
         raise ConfigError(f"interleave: start must be 'persistent', 'previous' or 'fresh', got {start!r}")
+    if start == "fresh" and proximal.anchor == "cyclic":
+        raise ConfigError(
+            "interleave: start='fresh' leaves nothing of the step before for anchor='cyclic': take 'none'"
+        )
     for learner in learners:
         if start != "persistent" and learner.start is not None:
             cure = "leave it out, or take start='persistent'"
-            raise GraphError(f"interleave: learner {learner.name!r} has a start of its own, and start={start!r}: {cure}")
+            raise GraphError(
+                f"interleave: learner {learner.name!r} has a start of its own, and start={start!r}: {cure}"
+            )
 
 
 def influence(proximal: Proximal, stages: int) -> list[float]:
@@ -202,4 +208,6 @@ def _warn_of_an_idle_term(proximal: Proximal, learners: Sequence[Problem], stage
     if proximal.form == "explicit":
         log.warning("interleave: the stages of %s %s: lambda has no effect; give them more steps", names, gap)
     else:
-        log.warning("interleave: the stages of %s %s: lambda only divides it by 1 + c; give them more steps", names, gap)
+        log.warning(
+            "interleave: the stages of %s %s: lambda only divides it by 1 + c; give them more steps", names, gap
+        )

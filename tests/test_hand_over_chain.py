@@ -4,6 +4,8 @@ Each learner minimizes a smooth, not quadratic loss over an encoder, which is ha
 own. Tolerance: the same few hundred operations in another order, so 1e-11 relative; differences: 1e-5.
 """
 
+import logging
+import re
 
 import pytest
 import torch
@@ -25,7 +27,7 @@ def randn(*shape, seed):
 def loss(k, w, a, split=0):
     x = randn(4, 3, seed=10 * k + split)
     fit = (torch.tanh(x @ (w["encoder"] * torch.sigmoid(a))) * w["head"] - 0.3 * k - 0.1).square().mean()
-    return fit + 0.5 * torch.log1p((w["encoder"] - a).square().sum())
+    return fit + 0.5 * torch.log1p((w["encoder"] - a).square().sum()) + 0.5 * w["head"].square().sum()
 
 
 class Chain:
@@ -40,15 +42,15 @@ class Chain:
             for i, name in enumerate(self.names)
         }
 
-    def graph(self, response=None, *, start="previous", **options):
+    def graph(self, response=None, *, start="previous", own=None, **options):
         def learner(k):
             def fit(v, _):
                 return loss(k, v[f"t{k}"], v.a)
 
-            own = self.stored[self.names[k]]
+            begin = self.stored[self.names[k]]
             update = torchopt.sgd(ETA, momentum=self.momentum)
-            return mlo.Problem(f"t{k}", fit, own, reads=["a"], update=update, steps=self.steps,
-                               response=response or mlo.Unroll(), **options)  # fmt: skip
+            return mlo.Problem(f"t{k}", fit, begin, reads=["a"], update=update, steps=self.steps,
+                               response=response or mlo.Unroll(), start=own, **options)  # fmt: skip
 
         proximal = mlo.Proximal(self.c / (2 * ETA), step_size=ETA, form=self.form, anchor=self.anchor)
         learners = [learner(k) for k in range(self.k)]
@@ -109,7 +111,7 @@ def chains(most=3):
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(chains(), st.booleans())
 def test_the_hypergradient_goes_through_the_starts(chain, exact):
     product = mlo.Exact() if exact else mlo.FiniteDifference()
@@ -137,3 +139,143 @@ def test_every_memory_carries_the_starts(memory, steps):
     chain = Chain(2, 2, steps=steps, momentum=0.9)
     found = mlo.hypergradient(chain.graph(mlo.Unroll(memory=memory)), of="a", values=chain.stored)
     assert relative(found, chain.truth()[0]) <= EXACT
+
+
+@pytest.mark.parametrize("anchor", ["none", "cyclic"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_an_engine_makes_the_same_steps(anchor, steps):
+    chain = Chain(2, 2, steps=steps, momentum=0.9, anchor=anchor)
+    # Both learners are declared once, so stages of a learner start alike.
+    stored = {name: chain.stored[chain.names[i % 2]] for i, name in enumerate(chain.names)}
+    engine, a, buffers = mlo.Engine(chain.graph()), chain.a, None
+    for _ in range(4):
+        engine.step()
+        gradient, stored, buffers = chain.truth(a, stored, buffers)
+        a = a - 0.5 * gradient
+        assert relative(engine.values["a"], a) <= EXACT
+        for name in chain.names:
+            for key, value in stored[name].items():
+                assert relative(engine.values[name][key], value) <= EXACT
+
+
+@settings(max_examples=6)
+@given(chains(most=2))
+def test_the_check_of_the_library_agrees(chain):
+    mlo.testing.check_hypergradient(chain.graph(), of="a", directions=1)
+
+
+def test_first_order_holds_the_answers():
+    chain = Chain(2, 2, steps=2)
+    answers, _ = chain.solved(chain.a, chain.stored)
+    a = chain.a.clone().requires_grad_()
+    fixed = [{key: value.detach() for key, value in answers[name].items()} for name in chain.names[-2:]]
+    truth = torch.autograd.grad(sum(loss(k, w, a, 1) for k, w in enumerate(fixed)), a)[0]
+    found = mlo.hypergradient(chain.graph(mlo.FirstOrder()), of="a", values=chain.stored)
+    assert relative(found, truth) <= EXACT
+
+
+def test_truncation_makes_a_constant_of_the_start():
+    chain = Chain(2, 1, steps=3)
+    whole, same, less = (
+        mlo.hypergradient(chain.graph(mlo.Unroll(truncate=count)), of="a", values=chain.stored)
+        for count in (None, 3, 2)
+    )
+    assert torch.equal(whole, same)
+    assert relative(less, whole) > 1e-3
+
+
+def moved(form, c, *, steps=1, eta=ETA, start="previous"):
+    chain = Chain(2, 2, form=form, c=c, steps=steps)
+    engine = mlo.Engine(chain.graph(start=start))
+    reports = list(engine.run(3))
+    return engine.values, [report.norms for report in reports]
+
+
+@settings(max_examples=5)
+@given(st.floats(0.0, 1.99), st.floats(0.0, 1.99))
+def test_with_one_explicit_step_lambda_has_no_effect(one, other):
+    (values, norms), (again, same) = moved("explicit", one), moved("explicit", other)
+    assert norms == same
+    for name, value in values.items():
+        pairs = [(value, again[name])] if name == "a" else zip(value.values(), again[name].values(), strict=True)
+        assert all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_with_one_implicit_step_lambda_divides_it():
+    # (W - eta g + c W) / (1 + c) = W - eta / (1 + c) g: the encoder moves as with a smaller step size, no more.
+    chain = Chain(2, 1, c=3.0)
+    answers, _ = chain.solved(chain.a, chain.stored)
+    first, second = (answers[name]["encoder"] for name in chain.names)
+    point = {"encoder": first, "head": chain.stored["t1@1"]["head"]}
+    by_hand = first - ETA / 4.0 * torch.autograd.grad(loss(1, point, chain.a), first)[0]
+    torch.testing.assert_close(second, by_hand, rtol=1e-13, atol=1e-15)
+
+
+def test_with_more_steps_lambda_has_one():
+    assert moved("explicit", 0.1, steps=2)[1] != moved("explicit", 1.0, steps=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "steps", "start", "told"),
+    [
+        ("explicit", 1, "previous", "lambda has no effect"),
+        ("implicit", 1, "previous", r"lambda only divides it by 1 \+ c"),
+        ("implicit", 2, "previous", None),
+        ("implicit", 1, "persistent", None),
+    ],
+)
+def test_a_term_that_does_nothing_is_warned_of(caplog, form, steps, start, told):
+    with caplog.at_level(logging.WARNING, logger="mlo"):
+        Chain(2, 2, form=form, steps=steps).graph(start=start)
+        Chain(2, 2, form=form, steps=steps, c=0.0).graph(start=start)  # no term at all: nothing to tell
+        Chain(1, 1, form=form, steps=steps).graph(start=start)
+    assert len(caplog.messages) == (told is not None)
+    if told:
+        assert re.search(rf"the stages of 't0', 't1' begin where they are held, .*: {told}", caplog.messages[0])
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(("k", "m"), [(1, 1), (2, 2), (3, 2)])
+def test_it_costs_no_gradient_more(k, m, steps):
+    stages = k * m * steps
+    chain = Chain(k, m, steps=steps)
+    counts = [
+        (mlo.FirstOrder(), stages + 1, 0),
+        (mlo.Unroll(), stages + 1, stages),
+        (mlo.Unroll(product=mlo.FiniteDifference()), 3 * stages + 1, 0),
+    ]
+    for response, gradients, products in counts:
+        report = mlo.Engine(chain.graph(response)).step()
+        assert (report.gradients, report.products) == (gradients, products)
+
+
+def test_one_stage_alone_has_nobody_before_it():
+    chain = Chain(1, 1, steps=2)
+    runs = [mlo.Engine(chain.graph(start=start)) for start in ("previous", "persistent")]
+    assert [report.norms for report in runs[0].run(3)] == [report.norms for report in runs[1].run(3)]
+
+
+def test_fresh_stages_begin_where_they_were_declared():
+    chain = Chain(2, 2, steps=2, momentum=0.9)
+    engine = mlo.Engine(chain.graph(start="fresh"))
+    a = chain.a
+    for _ in range(3):
+        engine.step()
+        a = a - 0.5 * mlo.hypergradient(chain.graph(start="persistent"), of="a", values={"a": a})
+        assert torch.equal(engine.values["a"], a)
+    assert torch.equal(engine.values["t1@1"]["encoder"], chain.stored["t1@1"]["encoder"])
+
+
+def test_what_cannot_be_handed_over_is_refused():
+    chain = Chain(2, 2)
+    with pytest.raises(mlo.ConfigError, match="start must be 'persistent', 'previous' or 'fresh', got 'last'"):
+        chain.graph(start="last")
+    with pytest.raises(mlo.ConfigError, match="start='fresh' leaves nothing of the step before for anchor='cyclic'"):
+        Chain(2, 2, anchor="cyclic").graph(start="fresh")
+    with pytest.raises(mlo.GraphError, match="learner 't0' has a start of its own, and start='previous': leave it out"):
+        chain.graph(own=mlo.HandOver("a"))
+    with pytest.raises(mlo.GraphError, match="'t1@2' has warm_start=False, but the start of another"):
+        mlo.Engine(chain.graph(warm_start=False))
+    loop = mlo.Engine(chain.graph(mlo.SingleLoop(0.1)))
+    with pytest.raises(mlo.GraphError, match=r"'t0@1' cannot respond by SingleLoop: .* 't1@2' hands it another start"):
+        loop.step()

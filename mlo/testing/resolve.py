@@ -113,8 +113,8 @@ def _without_early_stopping(context: Context) -> Context:
 def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
     """Return the context in which all responders of `of`, but for some, stay at their present values."""
     names = set(context.graph.responders(of)).difference(but)
-    still = {"response": FirstOrder(), "steps": 0, "start": None}
-    problems = [replace(p, **still) if p.name in names else p for p in context.graph.problems]
+    whole = context.graph.problems
+    problems = [replace(p, response=FirstOrder(), steps=0, start=None) if p.name in names else p for p in whole]
     stored = {**context.stored, **{name: context.values[name] for name in names}}
     return replace(context, graph=ProblemGraph(problems), stored=stored)
 
