@@ -102,15 +102,11 @@ def _check_arguments(learners: Any, proximal: Any, shared: Any, start: Any) -> N
     if start not in get_args(Start):
         raise ConfigError(f"interleave: start must be 'persistent', 'previous' or 'fresh', got {start!r}")
     if start == "fresh" and proximal.anchor == "cyclic":
-        raise ConfigError(
-            "interleave: start='fresh' leaves nothing of the step before for anchor='cyclic': take 'none'"
-        )
+        raise ConfigError("interleave: start='fresh' leaves nothing of the step before for anchor='cyclic': use 'none'")
     for learner in learners:
         if start != "persistent" and learner.start is not None:
-            cure = "leave it out, or take start='persistent'"
-            raise GraphError(
-                f"interleave: learner {learner.name!r} has a start of its own, and start={start!r}: {cure}"
-            )
+            what = f"learner {learner.name!r} has a start of its own, and start={start!r}"
+            raise GraphError(f"interleave: {what}: leave it out, or take start='persistent'")
 
 
 def influence(proximal: Proximal, stages: int) -> list[float]:

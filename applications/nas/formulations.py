@@ -139,7 +139,7 @@ def build_graph(
         )
         for epoch in range(epochs):  # a warm-up raises the rate: refuse now what would fail then
             proximal.strength(epoch * len(learners[0].train))
-        lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
+        lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.", start=form.start)
     validation = validation_of(learners, form)
     top = mlo.Problem(
         ARCHITECTURE,

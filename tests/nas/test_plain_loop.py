@@ -77,8 +77,12 @@ class PlainLoop:
         ends: list[Tables] = []
         momenta: list[Tables] = []
         last = self.weights[-1] if self.held.anchor == "cyclic" else None
-        for one, start, momentum in zip(self.stages, self.weights, self.momenta, strict=True):
-            own = {name: value.clone().requires_grad_() for name, value in start.items()}
+        handed = self.weights[-1] if self.held.start == "previous" else {}
+        for one, kept, momentum in zip(self.stages, self.weights, self.momenta, strict=True):
+            own = {
+                name: handed[name] if name in handed and name.startswith("encoder.") else kept[name] for name in kept
+            }
+            start = own = {n: v if v.requires_grad else v.clone().requires_grad_() for n, v in own.items()}
             grads = torch.autograd.grad(self.loss(one, own, one.train[0]), list(own.values()), create_graph=True)  # type: ignore[index]
             norm = torch.cat([grad.flatten() for grad in grads]).norm()
             self.clipped += int(norm > how.clip)
@@ -92,7 +96,7 @@ class PlainLoop:
                 assert last is not None
                 explicit = end[name] - c * (start[name] - last[name])
                 end[name] = explicit if self.held.form == "explicit" else (end[name] + c * last[name]) / (1 + c)
-            last = end
+            last, handed = end, end if handed else {}
             ends.append(end)
             momenta.append({name: step.detach() for name, step in moved.items()})
         return ends, momenta
@@ -133,6 +137,7 @@ FORMS = [
     Interleaving(weight=100.0, rounds=3),
     Interleaving(weight=20.0, form="explicit"),
     Interleaving(weight=20.0, anchor="cyclic"),
+    Interleaving(weight=20.0, start="previous"),
 ]
 
 

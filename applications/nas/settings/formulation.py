@@ -53,6 +53,10 @@ class Interleaving:
     """The proximal step, or equation 7 as written (diverges for c >= 2 and is refused then)."""
     anchor: Literal["none", "cyclic"] = "none"
     """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
+    start: Literal["persistent", "previous"] = "persistent"
+    """Where a stage begins: at its own weights of the step before, as in the source's equations; or at the encoder that
+    the stage before has just trained, as in its prose (heads stay its own). A stage makes one step, so that `previous`
+    leaves the weight nothing to hold: explicit, it has no effect; implicit, it divides the encoder's step by 1 + c."""
     allow_unstable: bool = False
     """Take equation 7 as written in spite of c >= 2."""
     order: tuple[str, ...] = ()
