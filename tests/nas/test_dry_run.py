@@ -169,7 +169,7 @@ def test_published_sizes_stand_in_for_cifar(preset: str, tmp_path: Path) -> None
 def test_what_is_told_of_an_interleaving() -> None:
     plan = make_plan(replace(SMALL, formulation=Interleaving(rounds=2, weight=20.0), epochs=3))
     told = lines(plan)
-    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none, start persistent" in told
+    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none, start persistent, 1 update each" in told
     assert "first epoch: lr = 0.025, c = 2 lr lambda = 1, rho = 0.5" in told
     shares = "digits@1 12.5 %, loops@1 12.5 %, digits@2 25 %, loops@2 50 %"
     assert f"influence of each stage on the last one: {shares}" in told

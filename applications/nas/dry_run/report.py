@@ -48,7 +48,7 @@ def _interleaving(plan: Plan) -> Iterator[str]:
     order = [f"{task.name}@{number}" for number in range(1, form.rounds + 1) for task in plan.tasks]
     yield (
         f"{form.rounds} rounds, {len(order)} stages; lambda = {form.weight:g}, {form.form}, anchor {form.anchor}, "
-        f"start {form.start}"
+        f"start {form.start}, {form.updates} update{'' if form.updates == 1 else 's'} each"
     )
     for when, lr in zip(("first", "last"), plan.stages[0].rates, strict=True):
         proximal = mlo.Proximal(form.weight, step_size=lr, form=form.form, allow_unstable=True)

@@ -102,6 +102,7 @@ _SEARCH_OF_PAPER = {
     "formulation.form": "this project: equation 7 as written diverges at this strength",
     "formulation.anchor": PAPER + ", equation 6",
     "formulation.start": PAPER + ", equations 5 and 7 (its prose: previous)",
+    "formulation.updates": PAPER + ", equations 6 and 7",
     "formulation.allow_unstable": OURS,
 }
 _STAGES = "P-DARTS: the paper's 8 cells and 50 epochs do not fit its stages"

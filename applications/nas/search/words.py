@@ -60,7 +60,8 @@ def describe_formulation(settings: SearchSettings, tasks: Sequence[str]) -> str:
             f"Interleaving of {len(tasks)} task{'' if len(tasks) == 1 else 's'} ({names}) over {form.rounds} "
             f"round{'' if form.rounds == 1 else 's'}: lambda = {form.weight:g}, so c = 2 lr lambda = {c:.3g} and rho = "
             f"{rho:.3g} {when}, falling with the learning rate towards c = {low:.3g} and rho = {share:.3g}; "
-            f"{form.form} proximal step; {held[form.anchor]}; {begin[form.start]}."
+            f"{form.form} proximal step; {held[form.anchor]}; {begin[form.start]}"
+            f"{'' if form.updates == 1 else f' and makes {form.updates} updates on each batch'}."
         )
     if isinstance(form, MultiTask):
         return f"Multi-task: weights of their own for {names}, and one architecture for the sum of their losses."
