@@ -69,6 +69,8 @@ def measured_peak(settings: SearchSettings) -> int:
         ("difference", Interleaving(weight=20.0)),
         ("exact", SingleTask()),
         ("exact", Interleaving(weight=20.0)),
+        ("exact", Interleaving(weight=20.0, rounds=1, start="previous", updates=2)),
+        ("difference", Interleaving(weight=20.0, rounds=1, start="previous", updates=3)),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
@@ -179,6 +181,9 @@ def test_what_is_told_of_an_interleaving() -> None:
         in told
     )
     assert plan.graph.describe().splitlines()[0] in told
+    handed = lines(make_plan(replace(SMALL, formulation=Interleaving(start="previous", updates=2, weight=20.0))))
+    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none, start previous, 2 updates each" in handed
+    assert not any(line.startswith("influence") for line in handed), "it is that of stages that keep their weights"
     assert "Interleaving" not in lines(make_plan(SMALL))
 
 

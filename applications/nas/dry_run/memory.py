@@ -157,10 +157,11 @@ def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule, *
         valid = (kept + valid[0], f"{_count(sets * updates, 'differentiable gradient')} and {passes}")
     activations, graphs = max(valid, train, hessian, key=lambda pair: pair[0])
     # Of each task: the network as made. Of each stage: its initial values, its values and momentum, and both anew;
-    # where further updates are differentiated, both after each of these, and the gradient.
+    # where several updates are differentiated, both after each of them, and its gradient; and a start handed over.
     made = sum(task.parameters + task.buffers for task in tasks)
-    further = 0 if rule == "first" else 3 * (updates - 1)
-    stages = rounds * sum((5 + further) * task.parameters + 3 * task.buffers for task in tasks)
+    further = 3 * updates if updates > 1 and rule != "first" else 0
+    handed = int(isinstance(formulation, Interleaving) and formulation.start == "previous")
+    stages = rounds * sum((5 + further + handed) * task.parameters + 3 * task.buffers for task in tasks)
     return Memory(sets, made + stages, graphs, activations, sum(task.batch for task in tasks) * rounds)
 
 
