@@ -56,7 +56,10 @@ class ProblemGraph:
         self._inside = {name: tuple(q for q in self._responders[name] if q in followed[name][0]) for name in followed}
         for problem in self.problems:
             _check_update_reads(problem, self._responders[problem.name])
-            _check_start(problem, self._responders[problem.name], self)
+            if problem.start is not None:
+                problem.start.check_place(problem.name, self.names[0], self._responders[problem.name])
+                given, own = (declared(self[name].variable)[0] for name in (problem.start.source, problem.name))
+                problem.start.check_shapes(problem.name, own, given)
             _check_tolerance(problem)
         for name in dict.fromkeys(deeper for found in self._responders.values() for deeper in found):
             _check_solvable(self[name])
@@ -226,24 +229,6 @@ def _check_update_reads(problem: Problem, responders: Sequence[str]) -> None:
                 f"the update of problem {problem.name!r} reads {read!r}, which responds to {problem.name!r} and is "
                 f"solved inside its step: {read!r}, and what it reads, must not read {problem.name!r}"
             )
-
-
-def _check_start(problem: Problem, responders: Sequence[str], graph: ProblemGraph) -> None:
-    """Refuse a start that is not there, does not fit, or moves with the variable that begins there."""
-    start = problem.start
-    if start is None:
-        return
-    if problem is graph.problems[0]:
-        cause = "the outermost problem is never solved inside another one: leave out its start"
-        raise GraphError(f"problem {problem.name!r} cannot begin at the value of {start.source!r}: {cause}")
-    if start.source == problem.name:
-        raise GraphError(f"problem {problem.name!r} cannot begin at its own value by a hand-over: leave out its start")
-    if not start.stored and start.source in responders:
-        raise GraphError(
-            f"problem {problem.name!r} begins at the answer of {start.source!r}, which responds to it and is solved "
-            f"inside its step: give the hand-over stored=True, or let {start.source!r} not read {problem.name!r}"
-        )
-    start.check(problem.name, declared(problem.variable)[0], declared(graph[start.source].variable)[0])
 
 
 def _check_update(problem: Problem) -> None:

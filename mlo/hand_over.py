@@ -51,9 +51,10 @@ class HandOver:
         if self.names is None:
             return
         listed = isinstance(self.names, Iterable) and not isinstance(self.names, str)
-        if not listed or not self.names or not all(isinstance(name, str) for name in self.names):
+        names = tuple(self.names) if listed else ()
+        if not names or not all(isinstance(name, str) for name in names):
             raise GraphError(f"HandOver: names must be a list of names of tensors, or None for all, got {self.names!r}")
-        object.__setattr__(self, "names", frozenset(self.names))
+        object.__setattr__(self, "names", frozenset(names))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -80,7 +81,27 @@ class HandOver:
             parts[run.vector].append(piece if run.other is None else run.there(other.vectors).to(piece))
         return Flat(flat.layout, vectors=[found[0] if len(found) == 1 else torch.cat(found) for found in parts])
 
-    def check(self, owner: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    def check_place(self, owner: str, outermost: str, responders: Collection[str]) -> None:
+        """Check that the source may hand something over to problem `owner` of a graph.
+
+        Args:
+            owner: Name of the problem that begins there.
+            outermost: Name of the outermost problem.
+            responders: Names of the problems that respond to the owner.
+
+        Raises:
+            GraphError: If the owner is not solved, or the source is the owner or moves with it.
+        """
+        where = f"problem {owner!r} cannot begin at the value of {self.source!r}"
+        if owner == outermost:
+            raise GraphError(f"{where}: the outermost problem is never solved inside another one: leave out its start")
+        if self.source == owner:
+            raise GraphError(f"{where}: it does so by itself: leave out its start")
+        if not self.stored and self.source in responders:
+            cause = f"{self.source!r} responds to it, and is solved inside its step"
+            raise GraphError(f"{where}: {cause}: take stored=True, or let {self.source!r} not read {owner!r}")
+
+    def check_shapes(self, owner: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         """Check that what is handed over is there, and fits.
 
         Args:

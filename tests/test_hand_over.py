@@ -7,6 +7,7 @@ import torch
 import torchopt
 
 import mlo
+from mlo.hypergradient.step import Sweep
 from tests.checkpoints import check
 
 F64 = torch.float64
@@ -197,11 +198,14 @@ def top(start=None):
         (lambda: lower(start="x"), "problem 'w': start must be an mlo.HandOver, or None, got 'x'"),
         (lambda: [top(), lower(start=mlo.HandOver("y"))], "problem 'w' reads 'y', not in the graph"),
         (lambda: [top(), lower(start=mlo.HandOver("y", stored=True))], "problem 'w' reads 'y', not in the graph"),
-        (lambda: [top(), lower(start=mlo.HandOver("w", stored=True))], "'w' cannot begin at its own value"),
+        (
+            lambda: [top(), lower(start=mlo.HandOver("w", stored=True))],
+            "'w' cannot begin at the value of 'w': it does so by itself",
+        ),
         (lambda: [top(mlo.HandOver("w")), lower()], "problem 'x' cannot begin at the value of 'w': the outermost"),
         (
             lambda: [top(), lower(start=mlo.HandOver("q")), lower("q", reads=["w"])],
-            "'w' begins at the answer of 'q', which responds to it .*: give the hand-over stored=True",
+            "'w' cannot begin at the value of 'q': 'q' responds to it, .*: take stored=True, or let 'q' not read 'w'",
         ),
         (
             lambda: [top(), lower(start=mlo.HandOver("x", ["body"]))],
@@ -226,3 +230,31 @@ def test_what_follows_its_own_answer_is_refused():
     cold = mlo.ProblemGraph([*cold.problems[:2], replace(cold["a"], warm_start=False)])
     with pytest.raises(mlo.GraphError, match="'a' has warm_start=False, but the start of another problem remembers"):
         mlo.Engine(cold)
+
+
+def test_a_start_that_is_dropped_is_found_and_named(monkeypatch):
+    monkeypatch.setattr(Sweep, "ended", lambda self: self._parts)
+    with pytest.raises(mlo.HypergradientMismatch, match="'b' reads 'a'"):
+        mlo.testing.check_hypergradient(pair(mlo.Unroll(), steps=2), of="x")
+
+
+def test_names_may_come_from_anywhere_and_types_may_differ():
+    assert mlo.HandOver("x", (name for name in "ab")) == mlo.HandOver("x", ["b", "a"])
+    graph = meta(momentum=0.0)
+    single = replace(graph["w"], variable=torch.zeros(3))
+    found = mlo.hypergradient(mlo.ProblemGraph([graph["x"], single]), of="x")
+    assert found.dtype == F64
+    torch.testing.assert_close(found, by_hand(BEGIN, momentum=0.0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_learned_hold_of_stages_that_are_handed_on():
+    def learner(name, seed):
+        return mlo.Problem(name, lambda v, _: bowl(A, v[name], v.x[:3]).cosh().log(), randn(3, seed=seed), reads=["x"],
+                           update=torchopt.sgd(0.1), steps=2)  # fmt: skip
+
+    proximal = mlo.Proximal(mlo.Learned(lambda v: v.x[3].exp(), reads=["x"]), step_size=0.1)
+    stages = mlo.interleave(
+        [learner("a", 7), learner("b", 8)], rounds=2, proximal=proximal, shared="", start="previous"
+    )
+    top = mlo.Problem("x", lambda v, _: bowl(C, v["a@2"] + v["b@2"], GOAL), randn(4, seed=9), reads=["a@2", "b@2"])
+    mlo.testing.check_hypergradient(mlo.ProblemGraph([top, *stages]), of="x", directions=3)

@@ -134,8 +134,8 @@ def test_formulations_in_words() -> None:
     )
     handed = replace(settings, formulation=Interleaving(start="previous", updates=3))
     assert describe_formulation(handed, ["a", "b"]).endswith(
-        "held near nothing; each stage begins at the encoder that the one before has just trained; 3 updates of a stage "
-        "on each batch."
+        "held near nothing; each stage begins at the encoder that the one before has just trained; "
+        "3 updates of a stage on each batch."
     )
     assert strength_label(settings.formulation, 0.025) == "c = 5, \N{GREEK SMALL LETTER RHO} = 0.833"
     assert strength_label(MultiTask(), 0.025) == ""
