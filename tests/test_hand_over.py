@@ -22,7 +22,7 @@ GOAL, BEGIN = randn(3, seed=4), randn(3, seed=5)
 
 
 def bowl(matrix, w, target):
-    return 0.5 * ((matrix @ w / 2) ** 2).sum() + 0.5 * ((w - target) ** 2).sum()
+    return 0.5 * ((matrix.to(w) @ w / 2) ** 2).sum() + 0.5 * ((w - target) ** 2).sum()
 
 
 def meta(rule=None, steps=3, momentum=0.9, **options):

@@ -47,7 +47,7 @@ class Chain:
             def fit(v, _):
                 return loss(k, v[f"t{k}"], v.a)
 
-            begin = self.stored[self.names[k]]
+            begin = dict(sorted(self.stored[self.names[k]].items(), reverse=k % 2 == 1))  # they lie in other places
             update = torchopt.sgd(ETA, momentum=self.momentum)
             return mlo.Problem(f"t{k}", fit, begin, reads=["a"], update=update, steps=self.steps,
                                response=response or mlo.Unroll(), start=own, **options)  # fmt: skip
