@@ -33,6 +33,7 @@ from mlo.errors import (
 )
 from mlo.gradient import hypergradient
 from mlo.graph import ProblemGraph
+from mlo.hand_over import HandOver
 from mlo.hypergradient import (
     Exact,
     FiniteDifference,
@@ -81,6 +82,7 @@ __all__ = [
     "Forward",
     "GMRES",
     "GraphError",
+    "HandOver",
     "HypergradientMismatch",
     "Identity",
     "Implicit",

@@ -90,6 +90,8 @@ def taken_ahead(
 ) -> dict[str, Ahead]:
     """Take the gradients ahead of those that are solved by one step and read no answer, members in turn.
 
+    A start that is handed over is such a read: its stages are solved one after another, by all members alike.
+
     Args:
         nodes: Problems without others inside, with their rules.
         answered: Names of all problems that are solved in the same sweep.
@@ -101,7 +103,8 @@ def taken_ahead(
         recorded = not isinstance(response, Unroll) or isinstance(response.memory, Record)
         known = not products or isinstance(response, FirstOrder | Unroll)
         once = node.steps == 1 and not node.tolerance
-        if once and recorded and known and not set(node.loss_reads).intersection(answered):
+        alone = not node.start_reads and not set(node.loss_reads).intersection(answered)
+        if once and recorded and known and alone:
             chosen.append((node, response.product if products and isinstance(response, Unroll) else None))
     return _shared(chosen, ledger) if len(chosen) > 1 else {}
 

@@ -83,6 +83,14 @@ class _Stage:
         known = self.context.values if self.rule.stored else {**self.context.values, **self.answers}
         return known[self.rule.anchor]
 
+    def start(self) -> Params:
+        """Return where the step began."""
+        stored, start = self.context.stored, self.context.graph[self.name].start
+        if start is None:
+            return stored[self.name]
+        known = stored if start.stored else {**self.context.values, **self.answers}
+        return start.begin(stored[self.name], known[start.source])
+
     def strength(self) -> float:
         """Return c at the first update of the step."""
         values = {**self.context.values, **self.answers}
@@ -105,7 +113,7 @@ def _judge(stage: _Stage, size: float) -> None:
     if not FAR * math.sqrt(sum(value.numel() for value in stage.end.values())) < size < math.inf:
         return
     anchor = stage.shared(stage.anchor())
-    before = _distance(stage.shared(stage.context.stored[stage.name]), anchor)
+    before = _distance(stage.shared(stage.start()), anchor)
     after = _distance(stage.shared(stage.end), anchor)
     limit, c = FAR * stage.scale(), stage.strength()
     sure = stage.rule.proximal.form == "explicit" and c > 2

@@ -21,6 +21,7 @@ from graphlib import TopologicalSorter
 from mlo.errors import GraphError
 from mlo.label import label
 from mlo.problem import Problem
+from mlo.variable import declared
 
 
 class ProblemGraph:
@@ -55,6 +56,10 @@ class ProblemGraph:
         self._inside = {name: tuple(q for q in self._responders[name] if q in followed[name][0]) for name in followed}
         for problem in self.problems:
             _check_update_reads(problem, self._responders[problem.name])
+            if problem.start is not None:
+                problem.start.check_place(problem.name, self.names[0], self._responders[problem.name])
+                given, own = (declared(self[name].variable)[0] for name in (problem.start.source, problem.name))
+                problem.start.check_shapes(problem.name, own, given)
             _check_tolerance(problem)
         for name in dict.fromkeys(deeper for found in self._responders.values() for deeper in found):
             _check_solvable(self[name])
@@ -206,8 +211,7 @@ def _positions(problems: Sequence[Problem]) -> Mapping[str, int]:
 def _check_reads(problems: Sequence[Problem], positions: Mapping[str, int]) -> None:
     known = ", ".join(repr(name) for name in positions)
     for problem in problems:
-        remembered = problem.rule.remembers if problem.rule is not None else ()
-        for read in (*problem.dependencies, *remembered):
+        for read in (*problem.dependencies, *problem.remembers):
             if read == problem.name and read in problem.dependencies:
                 raise GraphError(
                     f"cycle: problem {problem.name!r} reads itself; its own variable is always visible, so leave "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from mlo.checks import check_count
 from mlo.errors import ConfigError, GraphError
+from mlo.hand_over import HandOver
 from mlo.pieces import Loss, Sum
 from mlo.problem import Problem
 from mlo.proximal import Proximal
@@ -23,7 +24,12 @@ log = logging.getLogger("mlo")
 Shared = Callable[[str], bool] | str
 
 
-def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, shared: Shared) -> list[Problem]:
+Start = Literal["persistent", "previous", "fresh"]
+
+
+def interleave(
+    learners: Sequence[Problem], *, rounds: int, proximal: Proximal, shared: Shared, start: Start = "persistent"
+) -> list[Problem]:
     """Return the stages of an interleaving, outermost (last) first.
 
     Stage l = 1 .. K*M trains learner ((l-1) mod K) + 1 in round ((l-1) div K) + 1, with weights of its own, held near
@@ -39,6 +45,11 @@ def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, 
         proximal: How strongly and by which step a stage is held.
         shared: Which parameters are held: a predicate on parameter names, or the prefix of their names, such as
             "encoder." (of a variable that is one tensor, the name is "value"; "" is a prefix of all).
+        start: Where the steps of a stage begin. "persistent", as in the equations of the source: where those of this
+            stage ended in the outer step before. "previous", as in its prose: at the shared parameters that the stage
+            before has just trained (the first stage: at those that the last one had before the outer step, a constant),
+            and at its own other ones. "fresh": at the declared values, with a new optimizer state
+            (`Problem.warm_start=False`).
 
     Returns:
         K*M problems called "learner@round", rounds from 1. In a stage's loss the learner's own variable keeps the
@@ -46,7 +57,7 @@ def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, 
 
     Raises:
         GraphError: If the learners do not fit together; the message names the learner and the parameter.
-        ConfigError: If `rounds` is below 1.
+        ConfigError: If `rounds` is below 1, or `start` is something else.
 
     Source: Interleaving Learning, with Application to Neural Architecture Search (Ban, Xie, 2021), equation 5.
 
@@ -59,23 +70,27 @@ def interleave(learners: Sequence[Problem], *, rounds: int, proximal: Proximal, 
         ['b@2', 'a@2', 'b@1', 'a@1']
     """
     check_count("interleave", "rounds", rounds)
-    _check_arguments(learners, proximal, shared)
+    _check_arguments(learners, proximal, shared, start)
     held = _shared_names(learners, shared)
     stages: list[Problem] = []
     order = [f"{learner.name}@{number}" for number in range(1, rounds + 1) for learner in learners]
     for index, name in enumerate(order):
-        learner = learners[index % len(learners)]
-        if index > 0:
-            stages.append(_stage(learner, name, ProximalUpdate(_rule(learner), proximal, order[index - 1], held)))
-        elif proximal.anchor == "cyclic" and len(order) > 1:
-            stages.append(_stage(learner, name, ProximalUpdate(_rule(learner), proximal, order[-1], held, stored=True)))
-        else:
-            stages.append(_stage(learner, name, learner.update))
-    _warn_of_a_dominant_start(proximal, order)
+        learner, before = learners[index % len(learners)], order[index - 1]  # the first follows the last
+        update = learner.update
+        if index > 0 or (proximal.anchor == "cyclic" and len(order) > 1):
+            update = ProximalUpdate(_rule(learner), proximal, before, held, stored=index == 0)
+        stage = replace(learner, name=name, loss=_renamed(learner.loss, learner.name, name), update=update)
+        if start == "previous" and len(order) > 1:
+            stage = replace(stage, start=HandOver(before, held, stored=index == 0))
+        stages.append(stage if start != "fresh" else replace(stage, warm_start=False))
+    if start == "previous":
+        _warn_of_an_idle_term(proximal, learners, len(order))
+    else:
+        _warn_of_a_dominant_start(proximal, order)
     return stages[::-1]
 
 
-def _check_arguments(learners: Any, proximal: Any, shared: Any) -> None:
+def _check_arguments(learners: Any, proximal: Any, shared: Any, start: Any) -> None:
     """Check the kinds of the arguments."""
     if not isinstance(learners, Sequence) or not all(isinstance(learner, Problem) for learner in learners):
         raise GraphError(f"interleave: learners must be a list of mlo.Problem, got {learners!r}")
@@ -84,6 +99,14 @@ def _check_arguments(learners: Any, proximal: Any, shared: Any) -> None:
         raise ConfigError(f"interleave: proximal must be an mlo.Proximal, such as {example}, got {proximal!r}")
     if not isinstance(shared, str) and not callable(shared):
         raise ConfigError(f"interleave: shared must be a prefix of parameter names or a predicate, got {shared!r}")
+    if start not in get_args(Start):
+        raise ConfigError(f"interleave: start must be 'persistent', 'previous' or 'fresh', got {start!r}")
+    if start == "fresh" and proximal.anchor == "cyclic":
+        raise ConfigError("interleave: start='fresh' leaves nothing of the step before for anchor='cyclic': use 'none'")
+    for learner in learners:
+        if start != "persistent" and learner.start is not None:
+            what = f"learner {learner.name!r} has a start of its own, and start={start!r}"
+            raise GraphError(f"interleave: {what}: leave it out, or take start='persistent'")
 
 
 def influence(proximal: Proximal, stages: int) -> list[float]:
@@ -109,10 +132,6 @@ def influence(proximal: Proximal, stages: int) -> list[float]:
     weights = [b * rho ** (stages - 1 - index) for index in range(stages)]
     weights[0] = rho ** (stages - 1)
     return weights
-
-
-def _stage(learner: Problem, name: str, update: Any) -> Problem:
-    return replace(learner, name=name, loss=_renamed(learner.loss, learner.name, name), update=update)
 
 
 def _renamed(loss: Loss, learner: str, stage: str) -> Loss:
@@ -173,4 +192,18 @@ def _warn_of_a_dominant_start(proximal: Proximal, order: Sequence[str]) -> None:
             order[0],
             100 * share,
             proximal.strength(0),
+        )
+
+
+def _warn_of_an_idle_term(proximal: Proximal, learners: Sequence[Problem], stages: int) -> None:
+    """Warn if the proximal term is taken where it is zero, at the one step of a stage that begins at its anchor."""
+    once = [learner.name for learner in learners if learner.steps == 1]
+    if not once or stages == 1 or (not proximal.reads and proximal.weight == 0):
+        return
+    names, gap = ", ".join(map(repr, once)), "begin where they are held, and make one step"
+    if proximal.form == "explicit":
+        log.warning("interleave: the stages of %s %s: lambda has no effect; give them more steps", names, gap)
+    else:
+        log.warning(
+            "interleave: the stages of %s %s: lambda only divides it by 1 + c; give them more steps", names, gap
         )

@@ -27,7 +27,7 @@ def outline(graph: ProblemGraph) -> list[str]:
 
 def _lines(problem: Problem) -> Iterator[str]:
     yield f"reads={problem.reads} steps={problem.steps} tolerance={problem.tolerance} accumulate={problem.accumulate}"
-    yield f"warm_start={problem.warm_start}"
+    yield f"warm_start={problem.warm_start} start={_shown(problem.start)}"
     yield f"batches {'none' if problem.batches is None else 'given'}"
     for kind, found in (("", problem.kind.initial()), ("buffer ", problem.kind.buffers())):
         yield from (f"{kind}{key} {_shown(value)}" for key, value in found.items())

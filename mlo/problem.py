@@ -9,6 +9,7 @@ from typing import Any
 
 from mlo.autocast import Autocast
 from mlo.errors import GraphError
+from mlo.hand_over import HandOver
 from mlo.hypergradient import AbstractResponse, Unroll
 from mlo.label import label
 from mlo.pieces import Loss
@@ -39,6 +40,7 @@ class Problem:
         warm_start: Whether an engine begins a solve where the one in the step before ended. If not, every solve begins
             at the value declared here, with a new optimizer state, and an engine keeps none of its answers.
         response: How the answer depends on what it reads. Not used for the outermost problem.
+        start: Where each solve begins, `mlo.HandOver(...)`, if not at the problem's own value.
         batches: An iterable of batches that can be iterated again (a list, a DataLoader), or None: then the loss gets
             None.
         accumulate: Into how many chunks each batch is cut, along the first dimension of its tensors. Each is
@@ -67,6 +69,7 @@ class Problem:
     steps: int = 1
     tolerance: float = 0.0
     warm_start: bool = True
+    start: HandOver | None = None
     response: AbstractResponse = field(default_factory=Unroll)
     batches: Iterable[Any] | None = None
     accumulate: int = 1
@@ -90,6 +93,8 @@ class Problem:
             raise GraphError(f"{where}: tolerance must be a number >= 0, got {self.tolerance!r}")
         if not isinstance(self.warm_start, bool):
             raise GraphError(f"{where}: warm_start must be True or False, got {self.warm_start!r}")
+        if self.start is not None and not isinstance(self.start, HandOver):
+            raise GraphError(f"{where}: start must be an mlo.HandOver, or None, got {self.start!r}")
         if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
             raise GraphError(f"{where}: accumulate must be a whole number >= 1, got {self.accumulate!r}")
         if self.precision is not None and not isinstance(self.precision, Autocast):
@@ -118,9 +123,17 @@ class Problem:
 
     @cached_property
     def dependencies(self) -> tuple[str, ...]:
-        """Names of all other problems that the loss or the update uses."""
+        """Names of all other problems that the loss, the update or the start uses."""
         extra = self.rule.reads if self.rule is not None else ()
-        return tuple(dict.fromkeys((*self.reads, *extra)))
+        handed = self.start.reads if self.start is not None else ()
+        return tuple(dict.fromkeys((*self.reads, *extra, *handed)))
+
+    @cached_property
+    def remembers(self) -> tuple[str, ...]:
+        """Names of all problems whose stored value, of before an outer step, the update or the start uses."""
+        extra = self.rule.remembers if self.rule is not None else ()
+        handed = self.start.remembers if self.start is not None else ()
+        return tuple(dict.fromkeys((*extra, *handed)))
 
     def __repr__(self) -> str:
         """Return a one-line description."""

@@ -57,10 +57,14 @@ class ProblemNode(Node):
         self.inputs, self.loss_reads = context.graph.inputs(name), tuple(self.problem.reads)
         self._inside = context.graph.inside(name) if inside is None else tuple(inside)
 
-    def start(self) -> Point:
-        """Return the stored value, with its optimizer state and buffers."""
-        context = self.context
-        return Point(context.stored[self.name], context.states.get(self.name), context.buffers[self.name])
+    def start(self, others: Values | None = None) -> Point:
+        """Return the stored value, or what is handed over in its place, with optimizer state and buffers."""
+        context, start = self.context, self.problem.start
+        params = context.stored[self.name]
+        if start is not None:
+            known = context.stored if start.stored else context.values if others is None else others
+            params = start.begin(params, known[start.source])
+        return Point(params, context.states.get(self.name), context.buffers[self.name])
 
     def read(self) -> Values:
         """Return the present values of the inputs."""
@@ -157,6 +161,16 @@ class ProblemNode(Node):
     def update_remembers(self) -> tuple[str, ...]:
         """Return what the update rule holds as a constant."""
         return () if self.problem.rule is None else self.problem.rule.remembers
+
+    @property
+    def start_reads(self) -> tuple[str, ...]:
+        """Return the problem that hands over its answer."""
+        return () if self.problem.start is None else self.problem.start.reads
+
+    @property
+    def start_remembers(self) -> tuple[str, ...]:
+        """Return the problem that hands over its stored value."""
+        return () if self.problem.start is None else self.problem.start.remembers
 
     @property
     def differences(self) -> int:

@@ -40,7 +40,9 @@ def _check_cold(graph: ProblemGraph, problem: Problem, *, look_ahead: bool) -> N
         what = "look_ahead=True trains it for real"
     elif isinstance(problem.response, SingleLoop):
         what = "SingleLoop follows its answer from step to step"
-    elif any(p.rule is not None and problem.name in p.rule.remembers for p in graph.problems):
+    elif any(p.start is not None and problem.name in p.start.remembers for p in graph.problems):
+        what = "the start of another problem remembers its answer of the step before"
+    elif any(problem.name in p.remembers for p in graph.problems):
         what = "the proximal term of another problem remembers its answer of the step before"
     if what is not None:
         raise GraphError(f"problem {problem.name!r} has warm_start=False, but {what}: leave out one of the two")

@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [  # lowest first
     {"autodiff", "meter", "module", "refusals", "variable"},
     {"scaling"},
     {"update", "linear", "parallel"},
-    {"view", "batch_norm"},
+    {"view", "batch_norm", "hand_over"},
     {"pieces"},
     {"hypergradient"},
     {"problem"},

@@ -7,7 +7,7 @@ reads trained weights; they differ in which weights are trained, and in what hol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -128,18 +128,21 @@ def build_graph(
         raise mlo.ConfigError(f"no task can be called {ARCHITECTURE!r}, as the outermost problem is: rename its folder")
     epochs = (stage or settings.stages()[0]).epochs
     clock, method = clock or Clock(0, epochs), settings.method
-    rate = cosine(settings.weights, epochs, len(learners[0].train))
+    form = settings.formulation
+    updates = form.updates if isinstance(form, Interleaving) else 1
+    each_epoch = len(learners[0].train) * updates
+    rate = cosine(settings.weights, epochs, each_epoch)
     update, response = sgd(settings.weights, rate), _response(settings.rule, settings.gradient)
     call = caller(compiled=settings.supernet.compile)
     lower = [_weights(learner, update, response, settings, clock, call) for learner in learners]
-    form = settings.formulation
     if isinstance(form, Interleaving):
+        lower = [replace(one, steps=updates) for one in lower]
         proximal = mlo.Proximal(
             form.weight, step_size=rate, form=form.form, anchor=form.anchor, allow_unstable=form.allow_unstable
         )
         for epoch in range(epochs):  # a warm-up raises the rate: refuse now what would fail then
-            proximal.strength(epoch * len(learners[0].train))
-        lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.")
+            proximal.strength(epoch * each_epoch)
+        lower = mlo.interleave(lower, rounds=form.rounds, proximal=proximal, shared="encoder.", start=form.start)
     validation = validation_of(learners, form)
     top = mlo.Problem(
         ARCHITECTURE,
@@ -171,7 +174,7 @@ def gradients_per_step(formulation: Formulation, rule: Rule, tasks: int, *, froz
         tasks: K, the number of learners that take part.
         frozen: Whether the architecture rests in this step.
     """
-    stages = tasks * (formulation.rounds if isinstance(formulation, Interleaving) else 1)
+    stages = tasks * (formulation.rounds * formulation.updates if isinstance(formulation, Interleaving) else 1)
     if frozen:
         return stages
     if rule == "first":

@@ -113,7 +113,7 @@ class Node(ABC):
         steps: Most updates in one solve.
         tolerance: Norm of the gradient at which a solve may stop before that; 0 if it may not.
         inputs: Names of all other problems on whose values the answer depends: what the problem's loss and its update
-            read, and what the problems that are solved inside it read.
+            read, what hands it a start, and what the problems that are solved inside it read.
         loss_reads: Those of them that its own loss reads.
         ahead: Its gradient where a solve starts, if that was taken before.
     """
@@ -126,8 +126,12 @@ class Node(ABC):
     ahead: Linearization | None
 
     @abstractmethod
-    def start(self) -> Point:
-        """Return where a solve starts; a constant."""
+    def start(self, others: Values | None = None) -> Point:
+        """Return where a solve starts: a constant, but for what `start_reads` names.
+
+        Args:
+            others: Values of `inputs`; None for the present ones.
+        """
 
     @abstractmethod
     def read(self) -> Values:
@@ -203,6 +207,16 @@ class Node(ABC):
     @abstractmethod
     def update_remembers(self) -> tuple[str, ...]:
         """Return the problems of whose stored value, a constant, `advance` makes use."""
+
+    @property
+    def start_reads(self) -> tuple[str, ...]:
+        """Return the inputs that `start` depends on."""
+        return ()
+
+    @property
+    def start_remembers(self) -> tuple[str, ...]:
+        """Return the problems of whose stored value, a constant, `start` makes use."""
+        return ()
 
     @property
     @abstractmethod

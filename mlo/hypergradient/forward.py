@@ -11,13 +11,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlo.autodiff import vjp
+from mlo.autodiff import named_vjp, vjp
 from mlo.flat import Flat
 from mlo.hypergradient.base import Point, Trace
 from mlo.hypergradient.marks import Mark, check_again, walk
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
 from mlo.hypergradient.second_order import Exact
-from mlo.hypergradient.step import GRADIENT, OWN, STATE, Step, record_step
+from mlo.hypergradient.step import GRADIENT, OWN, STATE, Step, begun, record_step
 from mlo.rng import replayed
 from mlo.update import split_state
 from mlo.vector import Params, Values, tensors
@@ -63,6 +63,7 @@ class _Start(AbstractTape):
         tangents = [tangent for name in wanted for tangent in _tangents(name, self.course.others[name])]
         if len(tangents) > MANY:
             _warn(self.course.node.name, len(tangents))
+        _start(self.course, tangents)
         for mark in self.marks:
             point = mark.point
             with replayed(mark.random):
@@ -93,6 +94,19 @@ class _Tangent:
 def _tangents(name: str, params: Params) -> Iterator[_Tangent]:
     for key, value in params.items():
         yield from (_Tangent(name, key, index, [], []) for index in range(value.numel()))
+
+
+def _start(course: Course, tangents: Sequence[_Tangent]) -> None:
+    """Give each tangent the derivative of the start, where that was handed over."""
+    begin = begun(course.node, course.others, course.handed, differentiable=False)
+    if begin is None:
+        return
+    dummy = _dummies(begin.params)
+    found = named_vjp(list(begin.params.vectors), begin.others, list(dummy.vectors), differentiable=True)
+    start = _Map(dummy.vectors, {name: Flat.of(value).vectors for name, value in found.items()})
+    for tangent in tangents:
+        if tangent.name in course.handed:
+            tangent.own = start({tangent.name: tangent.seed(course.others[tangent.name])})
 
 
 def _pushed(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlo.hypergradient.base import Node, Point, Trace
 from mlo.hypergradient.second_order import AbstractProduct, Exact
-from mlo.hypergradient.step import Step, record_step
+from mlo.hypergradient.step import Step, Sweep, begun, record_step
 from mlo.vector import Params, Values, constants, norm
 
 
@@ -25,9 +25,10 @@ class Course:
         node: The problem.
         product: How second-order products are taken.
         others: Values of the inputs.
-        start: Where the first of these steps starts; a constant.
+        start: Where the first of these steps starts.
         steps: How many updates.
         differentiable: Whether the steps carry their history, so that autograd can differentiate through them.
+        handed: The inputs that `start` depends on; none if it is a constant.
     """
 
     node: Node
@@ -36,6 +37,7 @@ class Course:
     start: Point
     steps: int
     differentiable: bool
+    handed: tuple[str, ...] = ()
 
     @cached_property
     def constants(self) -> Values:
@@ -52,6 +54,11 @@ class Course:
         else:
             linearization = self.product.linearize(self.node, point, self.others)
         return record_step(self.node, point, linearization, self.others, differentiable=self.differentiable)
+
+    def sweep(self, cotangent: Params, wanted: Sequence[str], *, differentiable: bool) -> Sweep:
+        """Return the reverse sweep over the steps, from a cotangent on the answer."""
+        begin = begun(self.node, self.others, set(self.handed).intersection(wanted), differentiable=differentiable)
+        return Sweep(self.node.name, cotangent, wanted, begin, differentiable=differentiable)
 
 
 class AbstractTape(ABC):

@@ -10,7 +10,7 @@ from mlo.checks import check_count
 from mlo.hypergradient.base import Trace
 from mlo.hypergradient.marks import Mark, check_again, walk
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course
-from mlo.hypergradient.step import Step, Sweep
+from mlo.hypergradient.step import Step
 from mlo.rng import replayed
 from mlo.vector import Params
 
@@ -58,12 +58,12 @@ class _Segments(AbstractTape):
 
     def pull(self, cotangent: Params, wanted: Sequence[str], *, differentiable: bool) -> dict[str, Params]:
         """Make one segment of steps again and go back over it, then the one before."""
-        sweep = Sweep(self.course.node.name, cotangent, wanted, differentiable=differentiable)
+        sweep = self.course.sweep(cotangent, wanted, differentiable=differentiable)
         for index in range(len(self.marks) - 1, -1, -1):
             steps = self._again(self.marks[index])
             while steps:
                 sweep.back(steps.pop(), first=index == 0 and not steps)  # with a step goes its graph
-        return sweep.parts
+        return sweep.ended()
 
     def _again(self, mark: Mark) -> list[Step]:
         point, steps = mark.point, list[Step]()

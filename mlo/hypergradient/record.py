@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlo.hypergradient.base import Point, Trace
 from mlo.hypergradient.memory import AbstractMemory, AbstractTape, Course, Log
-from mlo.hypergradient.step import Step, Sweep
+from mlo.hypergradient.step import Step
 from mlo.update import detach_state
 from mlo.vector import Params, detach
 
@@ -30,17 +30,17 @@ class Record(AbstractMemory):
             if course.differentiable:
                 point = Point(step.params, step.state, point.buffers)
         end = Point(detach(point.params), detach_state(point.state), point.buffers)
-        return log.trace(point.params, end, _Steps(course.node.name, steps))
+        return log.trace(point.params, end, _Steps(course, steps))
 
 
 @dataclass(frozen=True, eq=False)
 class _Steps(AbstractTape):
-    name: str
+    course: Course
     steps: list[Step]
 
     def pull(self, cotangent: Params, wanted: Sequence[str], *, differentiable: bool) -> dict[str, Params]:
         """Go back over the steps."""
-        sweep = Sweep(self.name, cotangent, wanted, differentiable=differentiable)
+        sweep = self.course.sweep(cotangent, wanted, differentiable=differentiable)
         for index in range(len(self.steps) - 1, -1, -1):
             sweep.back(self.steps[index], first=index == 0)
-        return sweep.parts
+        return sweep.ended()

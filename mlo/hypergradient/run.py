@@ -34,7 +34,7 @@ def run(node: Node, most: int | None = None, *, others: Values | None = None) ->
     """
     ahead, most = node.ahead if others is None else None, node.steps if most is None else most
     others = constants(node.read() if others is None else others)
-    point, losses, gradient, slope, steps = node.start(), list[Tensor](), None, None, 0
+    point, losses, gradient, slope, steps = node.start(others), list[Tensor](), None, None, 0
     while steps < most or (node.tolerance and most):
         known = ahead if steps == 0 else None
         seen = node.gradient(point, others, (node.name,)) if known is None else known.seen

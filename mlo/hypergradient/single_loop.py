@@ -98,3 +98,6 @@ class SingleLoop(AbstractResponse):
         # A proximal term is part of dG/dx, whether what it holds to is an answer or a constant.
         for read in (*node.update_reads, *node.update_remembers):
             raise GraphError(f"{what}: its update uses {read!r}; only a loss may read here, so use mlo.Implicit()")
+        for read in (*node.start_reads, *node.start_remembers):
+            cause = f"it follows its own answer from step to step, and {read!r} hands it another start"
+            raise GraphError(f"{what}: {cause}: use mlo.Implicit(), or leave out its start")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,22 +68,39 @@ def record_step(
     return Step(linearization, leaves, read, params, new_state)
 
 
+@dataclass(frozen=True, eq=False)
+class Begin:
+    """A start that was handed over: the value, and points of those who did it."""
+
+    params: Flat
+    others: dict[str, Flat]
+
+
+def begun(node: Node, others: Values, names: Collection[str], *, differentiable: bool) -> Begin | None:
+    """Return the start of a solve as a function of the inputs in `names`; None if there are none."""
+    if not names:
+        return None
+    read = {name: cut(others[name], differentiable=differentiable) for name in names}
+    with torch.enable_grad():
+        return Begin(Flat.of(node.start({**others, **read}).params), read)
+
+
 class Sweep:
-    """The reverse sweep over the steps of one solve, which it is given one at a time, last first.
+    """The reverse sweep over the steps of one solve, which it is given one at a time, last first."""
 
-    Attributes:
-        parts: The cotangents on the inputs that the steps so far have left.
-    """
-
-    def __init__(self, name: str, cotangent: Params, wanted: Sequence[str], *, differentiable: bool) -> None:
-        """Begin with a cotangent on the answer of problem `name`."""
-        self.parts: dict[str, Params] = {}
+    def __init__(
+        self, name: str, cotangent: Params, wanted: Sequence[str], begin: Begin | None, *, differentiable: bool
+    ) -> None:
+        """Start with a cotangent on the answer of problem `name`, whose solve began at a constant or at `begin`."""
+        self._parts: dict[str, Params] = {}
         self._name, self._wanted, self._differentiable = name, tuple(wanted), differentiable
+        self._begin = begin
         self._own: Params | None = cotangent
         self._state: list[Tensor] | None = None
 
     def back(self, step: Step, *, first: bool) -> None:
-        """Go back over one step; what the `first` of the solve starts from is a constant."""
+        """Go back over one step; the optimizer's state that the `first` of the solve starts from is a constant."""
+        first = first and self._begin is None
         cotangent = filled(self._own, step.params)
         back, direct = step.pull(cotangent, self._state, differentiable=self._differentiable, first=first)
         names = self._wanted if first else (*self._wanted, self._name)
@@ -93,8 +110,18 @@ class Sweep:
         for name in self._wanted:
             for part in (direct.get(name), product.get(name)):
                 if part is not None:
-                    self.parts[name] = add(self.parts.get(name), part)
+                    self._parts[name] = add(self._parts.get(name), part)
         self._own = back.get(OWN)
         if self._name in product:
             self._own = add(self._own, product[self._name])
         self._state = tensors(back[STATE]) if STATE in back else None
+
+    def ended(self) -> dict[str, Params]:
+        """Return the cotangents on the inputs, that of who handed the start over among them."""
+        if self._begin is not None and self._own is not None:
+            start = self._begin.params
+            given = Flat.of(self._own).in_roots_of(start)
+            found = named_vjp(start.roots, self._begin.others, given, differentiable=self._differentiable)
+            for name, part in found.items():
+                self._parts[name] = add(self._parts.get(name), part)
+        return self._parts

@@ -17,7 +17,7 @@ from mlo.vector import Params
 
 @dataclass(frozen=True)
 class Unroll(AbstractResponse):
-    """x*(z) is the end of T update steps from a constant start, differentiated as such.
+    """x*(z) is the end of T update steps, differentiated as such; their start is a constant unless it is handed over.
 
     With x_{t+1}, s_{t+1} = U(x_t, g_t, s_t, z) the user's real update (momentum, Adam, weight decay, ...) and
     g_t = G(x_t, z), the pullback goes through the steps from last to first: the vector-Jacobian product of U turns the
@@ -75,7 +75,9 @@ class Unroll(AbstractResponse):
         others = node.read()
         steps = node.steps if self.truncate is None else min(self.truncate, node.steps)
         before = run(node, node.steps - steps)  # is not differentiated, so that its end is a constant
-        course = Course(node, self.product, others, before.end, steps, differentiable)
+        handed = node.start_reads if steps == node.steps else ()
+        start = node.start(others) if handed and differentiable else before.end
+        course = Course(node, self.product, others, start, steps, differentiable, handed)
         # Autograd can only go through a history that is there.
         trace = (Record() if differentiable else self.memory).solve(course)
         return replace(trace, losses=(*before.losses, *trace.losses), steps=before.steps + trace.steps)

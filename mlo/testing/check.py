@@ -131,7 +131,7 @@ def _solved_by_total_gradients(context: Context, of: str) -> list[tuple[str, Con
         for name in context.graph.responders(of):
             node, trace = solve(context, name)
             if node.context.graph.inside(name) and (node.steps > 0 or node.problem.response.assumes_rest):
-                found.append((name, context.with_values({name: context.stored[name]})))
+                found.append((name, context.with_values({name: node.start().params})))
             context = context.after(name, trace)
     return found
 

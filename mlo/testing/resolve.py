@@ -54,6 +54,7 @@ def answer(context: Context, name: str) -> Params:
     trace = run(ProblemNode(context, name))
     if not context.graph[name].response.assumes_rest:
         return trace.answer
+    context = _without_start(context, name)
     eps = precision([trace.answer])
     least, idle = math.inf, 0
     for _ in range(_MOST_ROUNDS if trace.losses else 0):
@@ -94,6 +95,14 @@ def _check_settled(context: Context, name: str, moved: float, eps: float) -> Non
         )
 
 
+def _without_start(context: Context, name: str) -> Context:
+    """Return the context in which a solve of problem `name` begins at its stored value."""
+    if context.graph[name].start is None:
+        return context
+    problems = [replace(p, start=None) if p.name == name else p for p in context.graph.problems]
+    return replace(context, graph=ProblemGraph(problems))
+
+
 def _without_early_stopping(context: Context) -> Context:
     """Return the context in which every solve makes all its steps: what a tolerance leaves is no rounding."""
     if not any(problem.tolerance for problem in context.graph.problems):
@@ -104,7 +113,8 @@ def _without_early_stopping(context: Context) -> Context:
 def frozen(context: Context, of: str, *, but: Collection[str] = ()) -> Context:
     """Return the context in which all responders of `of`, but for some, stay at their present values."""
     names = set(context.graph.responders(of)).difference(but)
-    problems = [replace(p, response=FirstOrder(), steps=0) if p.name in names else p for p in context.graph.problems]
+    whole = context.graph.problems
+    problems = [replace(p, response=FirstOrder(), steps=0, start=None) if p.name in names else p for p in whole]
     stored = {**context.stored, **{name: context.values[name] for name in names}}
     return replace(context, graph=ProblemGraph(problems), stored=stored)
 

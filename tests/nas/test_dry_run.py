@@ -69,6 +69,7 @@ def measured_peak(settings: SearchSettings) -> int:
         ("difference", Interleaving(weight=20.0)),
         ("exact", SingleTask()),
         ("exact", Interleaving(weight=20.0)),
+        ("exact", Interleaving(weight=20.0, rounds=1, start="previous", updates=2)),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
@@ -78,6 +79,12 @@ def test_memory_is_what_a_search_takes(rule: str, form: Formulation) -> None:
     estimate = make_plan(settings).stages[0].memory
     assert estimate.total == pytest.approx(measured_peak(settings), rel=0.15)
     assert estimate.activations > 5 * estimate.weights, "so that activations are what is tested"
+
+
+def test_memory_of_several_updates() -> None:
+    form = Interleaving(weight=20.0, rounds=1, start="previous", updates=3)
+    settings = replace(SMALL, formulation=form, gradient=GradientSettings("difference"))
+    assert make_plan(settings).stages[0].memory.total == pytest.approx(measured_peak(settings), rel=0.15)
 
 
 @pytest.mark.parametrize("method", [PCDarts(portion=2), PDarts(dropout=(0.5,), kept=(1.0,), deeper=(0,))], ids=str)
@@ -169,7 +176,7 @@ def test_published_sizes_stand_in_for_cifar(preset: str, tmp_path: Path) -> None
 def test_what_is_told_of_an_interleaving() -> None:
     plan = make_plan(replace(SMALL, formulation=Interleaving(rounds=2, weight=20.0), epochs=3))
     told = lines(plan)
-    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none" in told
+    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none, start persistent, 1 update each" in told
     assert "first epoch: lr = 0.025, c = 2 lr lambda = 1, rho = 0.5" in told
     shares = "digits@1 12.5 %, loops@1 12.5 %, digits@2 25 %, loops@2 50 %"
     assert f"influence of each stage on the last one: {shares}" in told
@@ -179,6 +186,9 @@ def test_what_is_told_of_an_interleaving() -> None:
         in told
     )
     assert plan.graph.describe().splitlines()[0] in told
+    handed = lines(make_plan(replace(SMALL, formulation=Interleaving(start="previous", updates=2, weight=20.0))))
+    assert "2 rounds, 4 stages; lambda = 20, implicit, anchor none, start previous, 2 updates each" in handed
+    assert not any(line.startswith("influence") for line in handed), "it is that of stages that keep their weights"
     assert "Interleaving" not in lines(make_plan(SMALL))
 
 

@@ -28,6 +28,7 @@ from tests.nas.tiny import ALPHAS, learner, setup
 
 Tables = dict[str, Tensor]
 PAIR = [learner("a", 3), learner("b", 5)]
+HANDED = Interleaving(start="previous", updates=2)
 
 
 # ---------------------------------------------------------------- golden values
@@ -97,6 +98,17 @@ def test_the_first_stage_is_held_only_by_a_cyclic_anchor() -> None:
     rule = graph["a@1"].rule
     assert rule is not None
     assert rule.remembers == ("b@2",)
+
+
+def test_encoders_are_handed_on() -> None:
+    graph = build_graph(PAIR, ALPHAS, setup(HANDED))
+    starts = {problem.name: problem.start for problem in graph.problems[1:]}
+    assert {name: (start.source, start.stored) for name, start in starts.items() if start is not None} == {
+        "a@1": ("b@2", True), "b@1": ("a@1", False), "a@2": ("b@1", False), "b@2": ("a@2", False)
+    }  # fmt: skip
+    names = starts["a@1"].names if starts["a@1"] else None
+    assert names == {name for name in graph["a@1"].kind.initial() if name.startswith("encoder.")}
+    assert {problem.steps for problem in graph.problems[1:]} == {2}
 
 
 def test_only_encoders_are_held() -> None:
@@ -176,7 +188,7 @@ def test_the_explicit_form_is_refused_where_it_diverges() -> None:
 
 
 @pytest.mark.parametrize("gradient", ["first", "difference", "exact"])
-@pytest.mark.parametrize("formulation", [SingleTask(), MultiTask(), Interleaving(), Interleaving(rounds=3)])
+@pytest.mark.parametrize("formulation", [SingleTask(), MultiTask(), Interleaving(), Interleaving(rounds=3), HANDED])
 def test_gradients_of_a_step(formulation: Formulation, gradient: str) -> None:
     """The claimed cost against counted calls of the tasks' losses, and against the engine's own count.
 
@@ -194,7 +206,7 @@ def test_gradients_of_a_step(formulation: Formulation, gradient: str) -> None:
     tasks = tasks[:1] if isinstance(formulation, SingleTask) else tasks
     settings = setup(formulation, gradient)
     report = mlo.Engine(build_graph(tasks, ALPHAS, settings), look_ahead=looks_ahead(settings)).step()
-    stages = len(tasks) * (formulation.rounds if isinstance(formulation, Interleaving) else 1)
+    stages = len(tasks) * (formulation.rounds * formulation.updates if isinstance(formulation, Interleaving) else 1)
     doubled = 2 * stages if gradient == "exact" else 0
     claimed = gradients_per_step(formulation, settings.rule, len(tasks))
     assert calls + doubled == claimed

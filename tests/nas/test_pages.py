@@ -132,6 +132,11 @@ def test_formulations_in_words() -> None:
         "0.833 at the start, falling with the learning rate towards c = 0.2 and rho = 0.167; implicit proximal step; "
         "the first stage is held near nothing."
     )
+    handed = replace(settings, formulation=Interleaving(start="previous", updates=3))
+    assert describe_formulation(handed, ["a", "b"]).endswith(
+        "held near nothing; each stage begins at the encoder that the one before has just trained; "
+        "3 updates of a stage on each batch."
+    )
     assert strength_label(settings.formulation, 0.025) == "c = 5, \N{GREEK SMALL LETTER RHO} = 0.833"
     assert strength_label(MultiTask(), 0.025) == ""
     assert describe_formulation(replace(settings, formulation=SingleTask()), ["a"]) == "Single task: a."

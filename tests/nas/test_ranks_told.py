@@ -87,6 +87,13 @@ def test_ranks_that_cannot_share_the_stages(world: int, told: str) -> None:
         check_ranks(TWO_STAGES, world)
 
 
+def test_stages_that_are_handed_on_cannot_be_shared() -> None:
+    settings = replace(TWO_STAGES, formulation=Interleaving(start="previous"))
+    check_ranks(replace(settings, parallel=ParallelSettings()), 2)
+    with pytest.raises(ConfigError, match=r"stages=2 .* formulation.start previous solves one after another: leave"):
+        check_ranks(settings, 2)
+
+
 def test_a_single_task_has_no_stages_to_share() -> None:
     check_ranks(replace(TWO_STAGES, formulation=MultiTask()), 2)
     with pytest.raises(ConfigError, match="formulation:single has one"):

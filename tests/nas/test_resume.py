@@ -72,6 +72,15 @@ def test_killed_at_any_moment(tmp_path: Path, method: AbstractMethod, form: Form
     assert_same_search(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_killed_where_encoders_are_handed_on(tmp_path: Path) -> None:
+    """The travelling encoder, the stages' heads and their momenta are all that the next step begins from."""
+    settings = replace(SETTINGS, formulation=Interleaving(start="previous", updates=2))
+    search(settings, tmp_path / "whole")
+    assert killed(lambda: run(settings, tmp_path / "killed"), 29)
+    assert not killed(lambda: run(settings, tmp_path / "killed"), NEVER)
+    assert_same_search(tmp_path / "whole", tmp_path / "killed")
+
+
 def stopped_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
     """Let a signal come in the middle of a step."""
     inner = mlo.Engine.step

@@ -172,6 +172,7 @@ def chain(
     summed=True,
     sizes=None,
     slow=None,
+    begin="persistent",
 ):
     """An interleaving of `learners` x `rounds` stages of one step (of two for `slow`), and the last round's losses."""
     names = [f"l{index}" for index in range(learners)]
@@ -190,9 +191,8 @@ def chain(
         )
         for index, name in enumerate(names)
     ]
-    stages = mlo.interleave(
-        tasks, rounds=rounds, proximal=proximal or mlo.Proximal(2.0, step_size=0.1), shared=lambda name: True
-    )
+    proximal = proximal or mlo.Proximal(2.0, step_size=0.1)
+    stages = mlo.interleave(tasks, rounds=rounds, proximal=proximal, shared=lambda name: True, start=begin)
     losses = [partial(_last, name) for name in lasts]
     valid = list(zip(*(data(20 + index, sizes[index], share) for index in range(learners)), strict=True))
     whole = mlo.Sum(losses) if summed else partial(_added, losses)

@@ -78,11 +78,12 @@ def sketch_graph(graph: mlo.ProblemGraph, *, notes: Mapping[str, str] | None = N
 
 def _stage(problem: mlo.Problem, note: str | None, strength: str) -> Stage:
     steps = "1 step" if problem.steps == 1 else f"{problem.steps} steps"
-    said = note if note is not None else f"{type(problem.response).__name__}, {steps}"
+    begin = "" if problem.start is None else f", from {problem.start.source}"
+    said = note if note is not None else f"{type(problem.response).__name__}, {steps}{begin}"
     plain = Stage(problem.name, said, tuple(problem.reads))
     # What only the update depends on is what a proximal term holds the problem near.
-    held = [name for name in problem.dependencies if name not in problem.reads]
-    kept = list(problem.rule.remembers) if problem.rule is not None else []
+    held = [] if problem.rule is None else [name for name in problem.rule.reads if name not in problem.reads]
+    kept = [] if problem.rule is None else list(problem.rule.remembers)
     if held:
         return replace(plain, near=held[0], strength=strength)
     return replace(plain, near=kept[0], strength=strength, remembered=True) if kept else plain

@@ -145,7 +145,7 @@ def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule, *
         rule: How the architecture's gradient is taken.
         chunks: Into how many parts each batch is cut; each is differentiated by itself.
     """
-    rounds = formulation.rounds if isinstance(formulation, Interleaving) else 1
+    rounds, updates = (formulation.rounds, formulation.updates) if isinstance(formulation, Interleaving) else (1, 1)
     sets, count = rounds * len(tasks), len(tasks)
     part = "" if chunks == 1 else f" of 1/{chunks} of a batch"
     passes = f"1 validation pass{part}"
@@ -153,12 +153,15 @@ def estimate(tasks: Sequence[Footprint], formulation: Formulation, rule: Rule, *
     valid = (max(task.valid for task in tasks) // chunks, passes)
     hessian = (sum(task.curved for task in tasks), f"{_count(count, 'differentiable gradient')}, for the Hessian")
     if rule == "exact":
-        kept = rounds * sum(task.twice for task in tasks)
-        valid = (kept + valid[0], f"{_count(sets, 'differentiable gradient')} and {passes}")
+        kept = rounds * updates * sum(task.twice for task in tasks)
+        valid = (kept + valid[0], f"{_count(sets * updates, 'differentiable gradient')} and {passes}")
     activations, graphs = max(valid, train, hessian, key=lambda pair: pair[0])
-    # Of each task: the network as made. Of each stage: its initial values, its values and momentum, and both anew.
+    # Of each task: the network as made. Of each stage: its initial values, its values and momentum, and both anew;
+    # where several updates are differentiated, both after each of them, and its gradient; and a start handed over.
     made = sum(task.parameters + task.buffers for task in tasks)
-    stages = rounds * sum(5 * task.parameters + 3 * task.buffers for task in tasks)
+    further = 3 * updates if updates > 1 and rule != "first" else 0
+    handed = int(isinstance(formulation, Interleaving) and formulation.start == "previous")
+    stages = rounds * sum((5 + further + handed) * task.parameters + 3 * task.buffers for task in tasks)
     return Memory(sets, made + stages, graphs, activations, sum(task.batch for task in tasks) * rounds)
 
 

@@ -46,11 +46,16 @@ def _interleaving(plan: Plan) -> Iterator[str]:
     if not isinstance(form, Interleaving):
         return
     order = [f"{task.name}@{number}" for number in range(1, form.rounds + 1) for task in plan.tasks]
-    yield f"{form.rounds} rounds, {len(order)} stages; lambda = {form.weight:g}, {form.form}, anchor {form.anchor}"
+    yield (
+        f"{form.rounds} rounds, {len(order)} stages; lambda = {form.weight:g}, {form.form}, anchor {form.anchor}, "
+        f"start {form.start}, {form.updates} update{'' if form.updates == 1 else 's'} each"
+    )
     for when, lr in zip(("first", "last"), plan.stages[0].rates, strict=True):
         proximal = mlo.Proximal(form.weight, step_size=lr, form=form.form, allow_unstable=True)
         c, rho = strength(form, lr)
         yield f"{when} epoch: lr = {lr:.3g}, c = 2 lr lambda = {c:.3g}, rho = {rho:.3g}"
+        if form.start == "previous":
+            continue  # there each stage weighs alike, but for what the others make of it
         shares = zip(order, mlo.influence(proximal, len(order)), strict=True)
         told = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares)
         yield f"  influence of each stage on the last one: {told}"

@@ -101,6 +101,8 @@ _SEARCH_OF_PAPER = {
     **_as(_OPEN, "architecture.clip", "supernet.stem", "method.warm_up"),
     "formulation.form": "this project: equation 7 as written diverges at this strength",
     "formulation.anchor": PAPER + ", equation 6",
+    "formulation.start": PAPER + ", equations 5 and 7 (its prose: previous)",
+    "formulation.updates": PAPER + ", equations 6 and 7",
     "formulation.allow_unstable": OURS,
 }
 _STAGES = "P-DARTS: the paper's 8 cells and 50 epochs do not fit its stages"

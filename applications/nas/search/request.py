@@ -70,6 +70,10 @@ def check_ranks(settings: SearchSettings, world: int) -> None:
         raise ConfigError(
             f"parallel: stages={stages} ranks share stages, and formulation:single has one: leave it at 1"
         )
+    form = settings.formulation
+    if stages > 1 and isinstance(form, Interleaving) and form.start == "previous":
+        what = f"stages={stages} ranks share stages, which formulation.start previous solves one after another"
+        raise ConfigError(f"parallel: {what}: leave it at 1, so that ranks share the batches, or take persistent")
     if world % stages:
         there = "is one" if world == 1 else f"are {world}"
         cure = f"start {stages} ranks, or a multiple of that, by torchrun --nproc-per-node {stages}, or leave it at 1"

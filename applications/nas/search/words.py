@@ -56,11 +56,18 @@ def describe_formulation(settings: SearchSettings, tasks: Sequence[str]) -> str:
             f"Interleaving of {len(tasks)} task{'' if len(tasks) == 1 else 's'} ({names}) over {form.rounds} "
             f"round{'' if form.rounds == 1 else 's'}: lambda = {form.weight:g}, so c = 2 lr lambda = {c:.3g} and rho = "
             f"{rho:.3g} {when}, falling with the learning rate towards c = {low:.3g} and rho = {share:.3g}; "
-            f"{form.form} proximal step; {held[form.anchor]}."
+            f"{form.form} proximal step; {held[form.anchor]}{_stages(form)}."
         )
     if isinstance(form, MultiTask):
         return f"Multi-task: weights of their own for {names}, and one architecture for the sum of their losses."
     return f"Single task: {names}."
+
+
+def _stages(form: Interleaving) -> str:
+    """Say where stages begin and how many updates they make, if that is not what the source does."""
+    handed = "; each stage begins at the encoder that the one before has just trained"
+    begin = handed if form.start == "previous" else ""
+    return begin if form.updates == 1 else f"{begin}; {form.updates} updates of a stage on each batch"
 
 
 def describe_cost(results: Mapping[str, Any]) -> str:

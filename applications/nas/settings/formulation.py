@@ -53,6 +53,12 @@ class Interleaving:
     """The proximal step, or equation 7 as written (diverges for c >= 2 and is refused then)."""
     anchor: Literal["none", "cyclic"] = "none"
     """What the first stage is held near: nothing as in the source, or the last stage of the step before (ours)."""
+    start: Literal["persistent", "previous"] = "persistent"
+    """Where a stage begins: at its own weights of the step before, as in the source's equations; or at the encoder that
+    the stage before has just trained, as in its prose (heads stay its own). Then a single update finds nothing to hold:
+    lambda has no effect in the explicit form, and divides the encoder's step by 1 + c in the implicit one."""
+    updates: int = 1
+    """Updates of a stage in each step of the architecture, all on one batch; the source makes one."""
     allow_unstable: bool = False
     """Take equation 7 as written in spite of c >= 2."""
     order: tuple[str, ...] = ()
@@ -63,6 +69,7 @@ class Interleaving:
         """Check types and ranges."""
         check_types("formulation", self)
         check("formulation", self, 1 <= self.rounds <= MOST_ROUNDS, f"rounds must be from 1 to {MOST_ROUNDS}")
+        check("formulation", self, 1 <= self.updates <= MOST_ROUNDS, f"updates must be from 1 to {MOST_ROUNDS}")
         check("formulation", self, self.weight >= 0, "weight must not be negative")
 
 
