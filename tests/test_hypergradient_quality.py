@@ -1,0 +1,123 @@
+"""The study of hypergradients measures what it says: against the library, closed forms, and counts by hand."""
+
+import pytest
+import torch
+import torchopt
+from torch import nn
+
+import mlo
+from applications.nas.methods import Darts, Progress
+from benchmarks.quality.cases import Case, points
+from benchmarks.quality.judge import compared, judged
+from benchmarks.quality.kinks import Shape, Shaped, crossed, pattern
+from benchmarks.quality.point import Point, flattened
+from benchmarks.quality.rules import Ahead, estimates
+
+F64 = torch.float64
+
+
+class Small(nn.Module):
+    """Two layers with a ReLU, mixed by both tables."""
+
+    def __init__(self, smooth=False):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 6), nn.Linear(6, 4)
+        self.smooth = smooth
+
+    def forward(self, x, weights):
+        hidden = self.first(x)
+        hidden = torch.tanh(hidden) if self.smooth else torch.relu(hidden)
+        return self.second(hidden * weights["normal"].flatten()) * weights["reduction"].flatten()[:4]
+
+
+def point(smooth=True, rate=0.1):
+    torch.manual_seed(0)
+    net = Small(smooth)
+    tables = {"normal": torch.randn(3, 2), "reduction": torch.randn(3, 2)}
+    batches = tuple((torch.randn(8, 3), torch.randint(0, 4, (8,))) for _ in range(2))
+    weights, alphas = flattened(list(net.parameters())), flattened(list(tables.values()))
+    loss = nn.functional.cross_entropy
+    return Point(net, tables, weights, alphas, batches, Darts(), Progress(0, 0, 1), rate, loss).to(F64)
+
+
+def library(at, product):
+    """Return the hypergradient of one plain step by the library."""
+    train = mlo.Problem(
+        "w", lambda v, _: at.train(v.w, v.a), at.weights, reads=["a"], update=torchopt.sgd(at.rate),
+        response=mlo.Unroll(product=product),
+    )  # fmt: skip
+    top = mlo.Problem("a", lambda v, _: at.valid(v.w, v.a), at.alphas, reads=["w"], update=torchopt.sgd(0.1))
+    return mlo.hypergradient(mlo.ProblemGraph([top, train]), of="a")
+
+
+def test_exact_and_central_differences_are_the_librarys():
+    at = point(smooth=False)
+    found = dict(estimates(Ahead.of(at)))
+    assert torch.allclose(found["exact"], library(at, mlo.Exact()), rtol=1e-12, atol=1e-14)
+    for length in (0.1, 1e-4):  # a difference magnifies rounding by 1 / length
+        other = library(at, mlo.FiniteDifference(length))
+        assert torch.allclose(found[f"central {length:g}"], other, rtol=1e-9, atol=1e-11)
+
+
+def test_a_smooth_loss_has_errors_of_second_and_first_order():
+    ahead = Ahead.of(point())
+    found, exact = dict(estimates(ahead)), ahead.hypergradient(ahead.exact())
+
+    def error(name):
+        return float((found[name] - exact).norm())
+
+    # The next order of truncation is 1e-2 of it at these lengths.
+    assert error("central 0.1") / error("central 0.01") == pytest.approx(100, rel=0.05)
+    assert error("one-sided 0.01") / error("one-sided 0.001") == pytest.approx(10, rel=0.05)
+
+
+def test_a_smooth_judge_finds_the_exact_rule_right_and_a_turned_one_wrong():
+    at = point()
+    found = dict(estimates(Ahead.of(at)))
+    rules = {"exact": found["exact"], "turned": -found["exact"]}
+    rows = judged(at, rules)["0.0003"]["rules"]
+    assert rows["exact"]["error"] < 1e-5  # the odd part of what is left is of third order in the step
+    assert rows["exact"]["slope"] == pytest.approx(1, abs=1e-4)
+    assert rows["exact"]["own"] < 0 < rows["turned"]["own"]
+    assert rows["turned"] | {"own": 0, "own predicted": 0} == {
+        "error": 2.0, "slope": -1.0, "correlation": -1.0, "own": 0, "own predicted": 0,
+    }  # fmt: skip
+
+
+def test_predictions_are_compared_as_by_hand():
+    found = compared(torch.tensor([3.0, 4.0]), torch.tensor([6.0, 8.0]))
+    assert found == {"error": 0.5, "slope": 2.0, "correlation": 1.0}
+
+
+def test_kinks_are_counted_by_hand():
+    x = torch.tensor([[[[1.0, -2.0], [3.0, -4.0]]]], dtype=F64)
+    pool = nn.MaxPool2d(2)
+
+    def loss(shift):
+        moved = x + torch.tensor([[shift, 0.0], [0.0, 0.0]])
+        return torch.relu(moved).sum() + nn.ReLU()(moved).sum() + pool(moved).sum()
+
+    assert crossed(pattern(lambda: loss(0)), pattern(lambda: loss(0))) == {"relu": 0, "pool": 0, "relus": 4, "pools": 1}
+    assert crossed(pattern(lambda: loss(0)), pattern(lambda: loss(-1.5)))["relu"] == 1
+    assert crossed(pattern(lambda: loss(2 - 1e-14)), pattern(lambda: loss(2 + 1e-14)))["pool"] == 0
+    assert crossed(pattern(lambda: loss(0)), pattern(lambda: loss(2.5)))["pool"] == 1
+
+
+def test_another_shape_is_computed():
+    x = torch.randn(1, 1, 4, 4, dtype=F64)
+    with Shaped(Shape(5.0, True)):
+        relus = [torch.relu(x), nn.ReLU()(x), torch.relu_(x.clone())]
+        pool = nn.MaxPool2d(3, 1, padding=1)(x)
+    assert all(torch.equal(one, nn.functional.softplus(x, 5.0, 40.0)) for one in relus)
+    assert torch.equal(pool, nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
+
+
+def test_a_point_is_where_the_search_stands():
+    """The search's own state gives the same losses twice, dropout included, in float32 as in float64."""
+    ((step, at),) = points(Case("P-DARTS", 4, 3, 0), None, 2, {1})
+    assert step == 1
+    wide = at.to(F64)
+    one, two = (at.train(at.weights, at.alphas) for _ in range(2))
+    assert torch.equal(one, two)
+    assert float(one.detach()) == pytest.approx(float(wide.train(wide.weights, wide.alphas).detach()), rel=1e-4)
+    assert float(at.alphas.abs().max()) > 0.005  # one step of Adam has moved them from 0.001 N(0, 1)
