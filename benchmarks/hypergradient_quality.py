@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.quality.cases import Case, planned, points
-from benchmarks.quality.kinks import Shape
-from benchmarks.quality.record import ROOT, keep, load, measured
+from benchmarks.quality.record import ROOT, keep, load, measured, solved
 
 FILE = ROOT / "docs" / "evidence" / "results" / "hypergradients.json"
 
@@ -42,8 +41,7 @@ def run(case: Case, options: argparse.Namespace, left: int) -> int:
     command = "python benchmarks/hypergradient_quality.py" + (f" --images {data}" if options.images else "")
     for step, point in points(case, options.images, options.batch, set(wanted)) if wanted else ():
         started = time.process_time()
-        small = case.method == "DARTS" and case.channels == 4 and case.layers == 3 and case.shape == Shape()
-        row = measured(point, implicit=small and step in (0, 100))
+        row = solved(point) if case.implicit else measured(point)
         fields = {"data": data, "method": case.method, "channels": case.channels, "layers": case.layers}
         about = {**fields, "shape": case.shape.title, "seed": case.seed, "steps": step, "batch": options.batch}
         keep(options.out, case.title(data, step), {**about, **row}, command)

@@ -51,6 +51,7 @@ class Case:
         seed: Of splits, first weights and batches.
         shape: Of the kinks.
         steps: After which it is looked at.
+        implicit: Whether the implicit hypergradient is what is measured, and not the one-step one.
     """
 
     method: str
@@ -59,11 +60,12 @@ class Case:
     seed: int
     shape: Shape = Shape()
     steps: tuple[int, ...] = STEPS
+    implicit: bool = False
 
     def title(self, data: str, step: int) -> str:
         """Return the name of a row."""
         net = f"{self.method}, C = {self.channels}, L = {self.layers}, {self.shape.title}"
-        return f"{data}, {net}, seed {self.seed}, after {step} steps"
+        return f"{data}, {net}, seed {self.seed}, after {step} steps" + ", implicit" * self.implicit
 
 
 def planned(seeds: int) -> Iterator[Case]:
@@ -75,6 +77,7 @@ def planned(seeds: int) -> Iterator[Case]:
         yield Case("DARTS", 4, 3, seed, shapes[0], some)
         yield Case("PC-DARTS", 4, 3, seed, steps=some)
     for seed in range(seeds):
+        yield Case("DARTS", 4, 3, seed, steps=some, implicit=True)
         yield Case("P-DARTS", 4, 3, seed, steps=some)
         yield Case("DARTS", 8, 3, seed, steps=some)
         yield Case("DARTS", 4, 5, seed, steps=some)

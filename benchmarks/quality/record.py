@@ -21,12 +21,11 @@ from benchmarks.rounds import machine
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measured(point: Point, *, implicit: bool) -> dict[str, Any]:
-    """Return all figures of one point.
+def measured(point: Point) -> dict[str, Any]:
+    """Return all figures of one point that concern one step ahead.
 
     Args:
         point: In float32, as the search left it.
-        implicit: Whether to solve the implicit counterpart, too.
     """
     wide = point.to(torch.float64)
     ahead = Ahead.of(wide)
@@ -37,10 +36,17 @@ def measured(point: Point, *, implicit: bool) -> dict[str, Any]:
     row["float32"] = {name: far(h, exact) for name, h in estimates(Ahead.of(point), more=False) if name != "first"}
     row["kinks"] = kinks(ahead)
     row["judge"] = judged(wide, found)
-    if implicit:
-        row["implicit"] = against_implicit(ahead, far)
     row["seconds, float64"], row["seconds, float32"] = seconds(ahead), seconds(Ahead.of(point))
     return row
+
+
+def solved(point: Point) -> dict[str, Any]:
+    """Return the figures of the implicit counterpart of one step.
+
+    Args:
+        point: In float32, as the search left it.
+    """
+    return {"implicit": against_implicit(Ahead.of(point.to(torch.float64)), far)}
 
 
 def far(estimate: Tensor, right: Tensor) -> list[float]:
