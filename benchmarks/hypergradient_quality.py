@@ -39,9 +39,9 @@ def run(case: Case, options: argparse.Namespace, left: int) -> int:
     have, count = load(options.out), 0
     wanted = sorted(step for step in case.steps if case.title(data, step) not in have)[:left]
     command = "python benchmarks/hypergradient_quality.py" + (f" --images {data}" if options.images else "")
-    for step, point in points(case, options.images, options.batch, set(wanted)) if wanted else ():
+    for step, point, elsewhere in points(case, options.images, options.batch, set(wanted)) if wanted else ():
         started = time.process_time()
-        row = solved(point) if case.implicit else measured(point)
+        row = solved(point) if case.implicit else measured(point, elsewhere)
         fields = {"data": data, "method": case.method, "channels": case.channels, "layers": case.layers}
         about = {**fields, "shape": case.shape.title, "seed": case.seed, "steps": step, "batch": options.batch}
         keep(options.out, case.title(data, step), {**about, **row}, command)

@@ -1,5 +1,9 @@
 """The study of hypergradients measures what it says: against the library, closed forms, and counts by hand."""
 
+import importlib
+import sys
+
+import matplotlib
 import pytest
 import torch
 import torchopt
@@ -7,10 +11,12 @@ from torch import nn
 
 import mlo
 from applications.nas.methods import Darts, Progress
+from benchmarks.quality import page
 from benchmarks.quality.cases import Case, points
 from benchmarks.quality.judge import compared, judged
 from benchmarks.quality.kinks import Shape, Shaped, crossed, pattern
 from benchmarks.quality.point import Point, flattened
+from benchmarks.quality.record import ROOT
 from benchmarks.quality.rules import Ahead, estimates
 
 F64 = torch.float64
@@ -75,13 +81,13 @@ def test_a_smooth_judge_finds_the_exact_rule_right_and_a_turned_one_wrong():
     at = point()
     found = dict(estimates(Ahead.of(at)))
     rules = {"exact": found["exact"], "turned": -found["exact"]}
-    rows = judged(at, rules)["0.0003"]["rules"]
+    rows = judged(at, at, {**rules, "first": rules["turned"]})["0.0003"]
+    own, rows = rows["own"], rows["rules"]
     assert rows["exact"]["error"] < 1e-5  # the odd part of what is left is of third order in the step
     assert rows["exact"]["slope"] == pytest.approx(1, abs=1e-4)
-    assert rows["exact"]["own"] < 0 < rows["turned"]["own"]
-    assert rows["turned"] | {"own": 0, "own predicted": 0} == {
-        "error": 2.0, "slope": -1.0, "correlation": -1.0, "own": 0, "own predicted": 0,
-    }  # fmt: skip
+    assert own["exact"]["own"] < 0 < own["first"]["own"]
+    assert own["exact"]["elsewhere"] == own["exact"]["own"]  # as the same batches are there
+    assert rows["turned"] == {"error": 2.0, "slope": -1.0, "correlation": -1.0}
 
 
 def test_predictions_are_compared_as_by_hand():
@@ -114,10 +120,30 @@ def test_another_shape_is_computed():
 
 def test_a_point_is_where_the_search_stands():
     """The search's own state gives the same losses twice, dropout included, in float32 as in float64."""
-    ((step, at),) = points(Case("P-DARTS", 4, 3, 0), None, 2, {1})
+    ((step, at, other),) = points(Case("P-DARTS", 4, 3, 0), None, 2, {1})
     assert step == 1
+    assert not torch.equal(at.batches[0][0], other.batches[0][0])
     wide = at.to(F64)
     one, two = (at.train(at.weights, at.alphas) for _ in range(2))
     assert torch.equal(one, two)
     assert float(one.detach()) == pytest.approx(float(wide.train(wide.weights, wide.alphas).detach()), rel=1e-4)
     assert float(at.alphas.abs().max()) > 0.005  # one step of Adam has moved them from 0.001 N(0, 1)
+
+
+def test_the_page_shows_what_is_stored():
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.generated(text) == text, "run python benchmarks/quality/page.py"
+
+
+@pytest.mark.parametrize("name", ["hypergradient_error", "hypergradient_judge"])
+def test_a_picture_is_what_its_script_draws(name, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "draw")
+    with matplotlib.rc_context():  # `style` sets how all figures of a process look
+        for module in ("style", "hypergradients"):
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        script = importlib.import_module("hypergradients")
+        drawn = script.write(getattr(script, name)(), name, tmp_path)
+    for module in ("style", "hypergradients"):
+        sys.modules.pop(module, None)
+    stored = ROOT / "docs" / "figures" / f"{name}.svg"
+    assert drawn.read_bytes() == stored.read_bytes(), "run python docs/draw/hypergradients.py"

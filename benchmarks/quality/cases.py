@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from applications.nas.settings import (
     WeightSettings,
 )
 from benchmarks.quality.kinks import Shape, Shaped
-from benchmarks.quality.point import Point, flattened
+from benchmarks.quality.point import Batch, Point, flattened
 
 STEPS = (0, 30, 100, 300)
 """Weight steps, each with a first-order step of the architecture, after which hypergradients are compared."""
@@ -73,7 +73,7 @@ def planned(seeds: int) -> Iterator[Case]:
     some = (0, 100)
     shapes = [Shape(20.0, True), Shape(None, True), Shape(20.0, False), Shape(5.0, True)]
     for seed in range(seeds):
-        yield Case("DARTS", 4, 3, seed)
+        yield Case("DARTS", 4, 3, seed, steps=some)
         yield Case("DARTS", 4, 3, seed, shapes[0], some)
         yield Case("PC-DARTS", 4, 3, seed, steps=some)
     for seed in range(seeds):
@@ -84,14 +84,14 @@ def planned(seeds: int) -> Iterator[Case]:
         for shape in shapes[1:]:
             yield Case("DARTS", 4, 3, seed, shape, some)
     for seed in range(seeds):
-        for name in ("PC-DARTS", "P-DARTS"):
+        for name in METHODS:
             yield Case(name, 4, 3, seed)
         yield Case("DARTS", 8, 3, seed)
         yield Case("DARTS", 4, 5, seed)
 
 
-def points(case: Case, root: Path | None, batch: int, wanted: set[int]) -> Iterator[tuple[int, Point]]:
-    """Yield where the search of a case stands after some of its steps.
+def points(case: Case, root: Path | None, batch: int, wanted: set[int]) -> Iterator[tuple[int, Point, Point]]:
+    """Yield where the search of a case stands after some of its steps: at one pair of batches, and at another.
 
     The search is one of first order, in float32, which trains weights by SGD and the architecture by Adam. The batches
     of a point are none that the search itself has drawn in that order.
@@ -113,23 +113,29 @@ def points(case: Case, root: Path | None, batch: int, wanted: set[int]) -> Itera
             for _ in engine.run(step - made):
                 pass
         made = step
-        yield step, _point(case, settings, task, prepared, engine, step)
+        seed = 9000 + 1000 * case.seed + step
+        here = _point(case, settings, task, prepared, engine, seed)
+        yield step, here, replace(here, batches=_fresh(settings, task, seed + 500))
+
+
+def _fresh(settings: SearchSettings, task: Task, seed: int) -> tuple[Batch, Batch]:
+    """Return a batch of training and one of validation."""
+    parts: tuple[Part, Part] = ("train", "valid")
+    streams = [task.stream(part, size=settings.batch, seed=seed, device="cpu", training=True) for part in parts]
+    first, second = (next(iter(stream)) for stream in streams)
+    return first, second
 
 
 def _point(
-    case: Case, settings: SearchSettings, task: Task, prepared: Prepared, engine: mlo.Engine, step: int
+    case: Case, settings: SearchSettings, task: Task, prepared: Prepared, engine: mlo.Engine, seed: int
 ) -> Point:
-    parts: tuple[Part, Part] = ("train", "valid")
-    seed = 9000 + 1000 * case.seed + step
-    streams = [task.stream(part, size=settings.batch, seed=seed, device="cpu", training=True) for part in parts]
-    first, second = (next(iter(stream)) for stream in streams)
     network, tables = _plain(settings, task, prepared, engine.export(task.name)), engine.export(ARCHITECTURE)
     return Point(
         network,
         tables,
         flattened(list(network.parameters())),
         flattened(list(tables.values())),
-        (first, second),
+        _fresh(settings, task, seed),
         settings.method,
         prepared.clock.now,
         RATE,

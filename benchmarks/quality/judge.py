@@ -2,13 +2,15 @@
 
 F(a) = L_valid(w - rate grad_w L_train(w, a), a), in float64. A step of Adam moves each entry of the architecture by
 about its learning rate, so that is the length of every move here: d = -lr sign(h), Adam's first step, in each rule's
-own direction, and random signs times lr, which are the same for all rules.
+own direction, and random signs times lr, which are the same for all rules. A step is made for the sake of images that
+it has not seen, so it is tried on other batches, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,46 +18,49 @@ from torch import Tensor
 
 from benchmarks.quality.point import Point
 
+MOVES = {1e-7: 1, 3e-4: 6, 3e-3: 4, 1e-2: 6, 3e-2: 4}
+"""Lengths of moves, and how many random ones of each are made, forth and back. The first meets next to no kink: there
+an exact derivative must be right."""
 STEPS = (3e-4, 1e-2)
 """Learning rates: the published one, and that of a search of few steps."""
-TINY = 1e-7
-"""A step that meets next to no kink: what an exact derivative must predict."""
-PAIRS = 6
-UNTRIED = {f"{side} {length:g}" for side in ("central", "one-sided") for length in (1e-5, 1e-6)}
-UNTRIED |= {f"one-sided {length:g}" for length in (1.0, 0.3, 0.03, 1e-3, 1e-4)}
-"""Rules whose own step is not tried, to save time; what they predict is."""
+TRIED = (
+    *("exact", "first", "first, at w"),
+    *(f"central {length:g}" for length in (1.0, 0.1, 0.03, 0.01, 3e-3, 1e-3)),
+    *("mean 0.1, 0.03, 0.01", "shaken 0.1", "shaken 0.01"),
+)
+"""Rules whose own step is made."""
 
 
-def judged(point: Point, estimates: Mapping[str, Tensor], pairs: int = PAIRS) -> dict[str, Any]:
-    """Return, by learning rate, how F changes and what each rule says of it.
+def judged(point: Point, elsewhere: Point, estimates: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return how F changes along moves of each length, and what each rule says of it.
 
     Args:
         point: Where, in float64.
-        estimates: The hypergradient by each rule.
-        pairs: How many random moves, each made forth and back.
+        elsewhere: The same with other batches.
+        estimates: The hypergradient by each rule, at `point`.
 
     Returns:
-        "own": F's change along each rule's own step. "error", "slope", "correlation": of what each rule predicts for
-        the random moves, against (F(a + d) - F(a - d)) / 2, from which the even part of the change is gone. "even": the
-        size of that part over that of the odd one.
+        By length, "rules": what each predicts for the random moves against (F(a + d) - F(a - d)) / 2, from which the
+        even part of the change is gone; "even": the size of that part over that of the odd one; and for learning rates
+        "own": F's change along each rule's own step, and "elsewhere": the same on the other batches.
     """
     start = point.looked_ahead(point.alphas)
     found: dict[str, Any] = {}
-    for step in (TINY, *STEPS):
-        signs = [_signs(point.alphas, number) for number in range(pairs)]
-        both = [[point.looked_ahead(point.alphas + side * step * sign) - start for side in (1, -1)] for sign in signs]
+    for length, pairs in MOVES.items():
+        signs = [length * _signs(point.alphas, number) for number in range(pairs)]
+        both = [[point.looked_ahead(point.alphas + side * sign) - start for side in (1, -1)] for sign in signs]
         odd = torch.tensor([(up - down) / 2 for up, down in both])
         even = torch.tensor([(up + down) / 2 for up, down in both])
-        told = {name: torch.tensor([step * float(h @ s) for s in signs]) for name, h in estimates.items()}
-        here: dict[str, Any] = {"even": _short(float(even.norm() / odd.norm()))}
-        here["rules"] = {name: compared(values, odd) for name, values in told.items()}
-        if step != TINY:
-            for name, h in estimates.items():
-                if name in UNTRIED:
-                    continue
-                moved = point.looked_ahead(point.alphas - step * h.sign()) - start
-                here["rules"][name] |= {"own": _short(moved), "own predicted": _short(-step * float(h.abs().sum()))}
-        found[f"{step:g}"] = here
+        told = {name: torch.tensor([float(h @ s) for s in signs]) for name, h in estimates.items()}
+        rules = {name: compared(values, odd) for name, values in told.items()}
+        found[f"{length:g}"] = {"even": _short(float(even.norm() / odd.norm())), "rules": rules}
+    away = elsewhere.looked_ahead(point.alphas)
+    for step, name in product(STEPS, TRIED):
+        if name in estimates:
+            there = point.alphas - step * estimates[name].sign()
+            ends = {"own": point.looked_ahead(there) - start, "elsewhere": elsewhere.looked_ahead(there) - away}
+            own = {where: _short(change) for where, change in ends.items()}
+            found[f"{step:g}"]["own"] = found[f"{step:g}"].get("own", {}) | {name: own}
     return found
 
 

@@ -21,11 +21,12 @@ from benchmarks.rounds import machine
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measured(point: Point) -> dict[str, Any]:
+def measured(point: Point, elsewhere: Point) -> dict[str, Any]:
     """Return all figures of one point that concern one step ahead.
 
     Args:
         point: In float32, as the search left it.
+        elsewhere: The same with other batches.
     """
     wide = point.to(torch.float64)
     ahead = Ahead.of(wide)
@@ -35,7 +36,7 @@ def measured(point: Point) -> dict[str, Any]:
     row["float64"] = {name: far(h, exact) for name, h in found.items() if name != "exact"}
     row["float32"] = {name: far(h, exact) for name, h in estimates(Ahead.of(point), more=False) if name != "first"}
     row["kinks"] = kinks(ahead)
-    row["judge"] = judged(wide, found)
+    row["judge"] = judged(wide, elsewhere.to(torch.float64), found)
     row["seconds, float64"], row["seconds, float32"] = seconds(ahead), seconds(Ahead.of(point))
     return row
 

@@ -6,20 +6,20 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.quality.judge import STEPS, TINY
+from benchmarks.quality.judge import MOVES, STEPS, TRIED
 from benchmarks.quality.rules import LENGTHS
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 AS_IS = "ReLU, max pools"
-SHORT = (
-    "first",
-    *(f"central {length:g}" for length in (1.0, 0.3, 0.1, 0.03, 0.01, 1e-3)),
+PREDICTING = (
+    *("exact", "first"),
+    *(f"central {length:g}" for length in LENGTHS[:-2]),
     *(f"one-sided {length:g}" for length in (0.1, 0.01)),
     *(f"mean {lengths}" for lengths in ("1, 0.3, 0.1", "0.3, 0.1, 0.03", "0.1, 0.03, 0.01")),
-    *(f"shaken {length:g}" for length in (0.3, 0.1, 0.01)),
+    *(f"shaken {length:g}" for length in (0.1, 0.01)),
 )
-"""Rules that the tables of the judge show beside "exact"."""
+"""Rules whose predictions are shown."""
 COST = {"central": 2, "one-sided": 2, "mean": 6, "shaken": 8}
 """Gradients in the architecture that a rule takes for its product; a one-sided one needs that at w as well."""
 
@@ -144,35 +144,44 @@ def crossings(rows: Rows) -> str:
 def predictions(rows: Rows) -> str:
     """Return the errors with which rules predict the actual change of the looked-ahead loss."""
     some = natural(rows)
-    steps = [f"{step:g}" for step in (TINY, *STEPS)]
-    lines = []
-    for name in ("exact", *SHORT):
-        told = [[row["judge"][step]["rules"][name] for row in some] for step in steps]
-        slopes = spread(one["slope"] for one in told[-1])
-        lines.append([name, *(spread(one["error"] for one in column) for column in told), slopes])
-    return table(["rule", *(f"moves of {step}" for step in steps), f"slope at {steps[-1]}"], lines)
+    moves = [f"{length:g}" for length in MOVES]
+    lines = [[name, *(spread(_told(row, move, name) for row in some) for move in moves)] for name in PREDICTING]
+    return table(["rule", *(f"moves of {move}" for move in moves)], lines)
+
+
+def _told(row: Row, move: str, name: str) -> float:
+    return float(row["judge"][move]["rules"][name]["error"])
+
+
+def matched(rows: Rows) -> str:
+    """Return which length of central differences predicts best, by the length of the moves."""
+    some, lines = natural(rows), []
+    for move in (f"{length:g}" for length in MOVES):
+        best = [min(LENGTHS, key=lambda length: _told(row, move, f"central {length:g}")) for row in some]
+        errors = [_told(row, move, f"central {length:g}") for row, length in zip(some, best, strict=True)]
+        exact = spread(_told(row, move, "exact") for row in some)
+        won = sum(error < _told(row, move, "exact") for row, error in zip(some, errors, strict=True))
+        lines.append([move, spread(best, ".1g"), spread(errors), exact, f"{won} of {len(some)}"])
+    return table(["moves of", "best length", "its error", "error of exact", "better than exact"], lines)
 
 
 def gains(rows: Rows) -> str:
     """Return by how much each rule's own step lowers the looked-ahead loss, over what the exact rule's step does."""
     some = natural(rows)
-    steps = [f"{step:g}" for step in STEPS]
+    columns = [(f"{step:g}", where) for step in STEPS for where in ("own", "elsewhere")]
     lines = []
-    for name in ("first, at w", *SHORT):
-        cells = []
-        for step in steps:
-            ratios = [over_exact(row, name, step) for row in some]
-            cells += [spread(ratios, ".3g"), f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)}"]
-        lines.append([name, *cells])
-    head = ["rule"]
-    for step in steps:
-        head += [f"decrease over exact's, steps of {step}", "more than exact"]
+    for name in TRIED[1:]:
+        ratios = [[over_exact(row, name, *column) for row in some] for column in columns]
+        lines.append([name, *(f"{spread(all_, '.3g')}; {sum(one > 1 for one in all_)} up" for all_ in ratios)])
+    names = {"own": "same batches", "elsewhere": "others"}
+    head = ["rule", *(f"steps of {step}, {names[where]}" for step, where in columns)]
     return table(head, lines)
 
 
-def over_exact(row: Row, name: str, step: str) -> float:
-    rules = row["judge"][step]["rules"]
-    return float(rules[name]["own"] / rules["exact"]["own"])
+def over_exact(row: Row, name: str, step: str, where: str) -> float:
+    """Return the change that a rule's own step makes over that of the exact rule's."""
+    own = row["judge"][step]["own"]
+    return float(own[name][where] / own["exact"][where])
 
 
 def implicit(rows: Rows) -> str:
@@ -219,6 +228,7 @@ PARTS: dict[str, Callable[[Rows], str]] = {
     "shapes": shapes,
     "crossings": crossings,
     "predictions": predictions,
+    "matched": matched,
     "gains": gains,
     "implicit": implicit,
     "prices": prices,

@@ -69,20 +69,22 @@ def hypergradient_error() -> Figure:
 
 
 def hypergradient_judge() -> Figure:
-    """Draw how well rules predict the actual change of the looked-ahead loss, by the length of the move."""
+    """Draw how well central differences predict the actual change of the looked-ahead loss, by their length."""
     rows = [row for row in stored() if row["shape"] == AS_IS]
-    names = ("exact", "central 1", "central 0.1", "central 0.01", "central 0.001", "shaken 0.1", "first")
-    steps = list(rows[0]["judge"])
-    figure, panels = pyplot.subplots(1, len(steps), figsize=(8.8, 3.0), sharey=True)
-    for axes, step in zip(panels, steps, strict=True):
-        for place, (name, color) in enumerate(zip(names, COLORS, strict=True)):
-            values = [max(row["judge"][step]["rules"][name]["error"], 1e-6) for row in rows]
-            axes.plot([place] * len(values), values, "o", color=color, ms=3, alpha=0.6)
-            axes.plot([place - 0.3, place + 0.3], [statistics.median(values)] * 2, color=color, lw=2)
-        axes.set(yscale="log", title=f"moves of {step}")
-        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    names = [name for name in lengths(rows[0]) if float(name) > 5e-5]
+    moves = list(rows[0]["judge"])[1:]
+    figure, panels = pyplot.subplots(1, len(moves), figsize=(8.8, 3.0), sharey=True)
+    for axes, move in zip(panels, moves, strict=True):
+        for row in rows:
+            errors = [row["judge"][move]["rules"][f"central {name}"]["error"] for name in names]
+            axes.plot([float(name) for name in names], errors, "-", color=BLUE, lw=0.8, alpha=0.6)
+        for rule, color in (("exact", RED), ("first", GREY)):
+            middle = statistics.median(row["judge"][move]["rules"][rule]["error"] for row in rows)
+            axes.axhline(middle, color=color, ls="--", lw=1, label=rule)
+        axes.set(xscale="log", yscale="log", title=f"moves of {move}", xlabel="epsilon")
         axes.title.set_fontsize(9)
-    panels[0].set_ylabel("relative error of what is predicted")
+    panels[0].set_ylabel("relative error of predictions")
+    panels[0].legend(frameon=False, fontsize=8)
     return figure
 
 
