@@ -15,9 +15,9 @@ from benchmarks.quality import page
 from benchmarks.quality.cases import Case, points
 from benchmarks.quality.judge import compared, judged
 from benchmarks.quality.kinks import Shape, Shaped, crossed, pattern
-from benchmarks.quality.point import Point, flattened
+from benchmarks.quality.point import Point, flattened, gradient
 from benchmarks.quality.record import ROOT
-from benchmarks.quality.rules import Ahead, estimates
+from benchmarks.quality.rules import Ahead, curvature, estimates
 
 F64 = torch.float64
 
@@ -88,6 +88,38 @@ def test_a_smooth_judge_finds_the_exact_rule_right_and_a_turned_one_wrong():
     assert own["exact"]["own"] < 0 < own["first"]["own"]
     assert own["exact"]["elsewhere"] == own["exact"]["own"]  # as the same batches are there
     assert rows["turned"] == {"error": 2.0, "slope": -1.0, "correlation": -1.0}
+
+
+class Kinked:
+    """A sum of ReLUs of linear functions, whose second derivative sits in its kinks alone."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        self.a, self.b, self.e = torch.randn(400, 5).to(F64), torch.randn(400, 4).to(F64), torch.randn(400).to(F64)
+        self.c, self.weights, self.alphas = torch.randn(400).to(F64), torch.randn(5).to(F64), torch.randn(4).to(F64)
+
+    def inputs(self, weights, alphas):
+        return self.a @ weights + self.b @ alphas + self.e
+
+    def train(self, weights, alphas):
+        return (self.c * torch.relu(self.inputs(weights, alphas))).sum()
+
+
+def test_differences_and_moves_meet_the_same_kinks_in_different_widths():
+    """The formula of the page: exact here, as the loss is piecewise linear."""
+    at, v, d = Kinked(), torch.randn(5).to(F64), torch.randn(4).to(F64)
+    z, along_v, along_d = at.inputs(at.weights, at.alphas), at.a @ v, at.b @ d
+
+    def met(width):
+        inside = z.abs() < width
+        assert 0 < int(inside.sum()) < 400
+        return float((at.c * along_v * along_d * inside / (2 * width)).sum())
+
+    ahead = Ahead(at, v, v, d)
+    assert float(ahead.central(0.3) @ d) == pytest.approx(met(0.3 * (along_v / v.norm()).abs()), rel=1e-9)
+    ends = [gradient(at.train, at.weights, at.alphas + side * d, "w")[0] @ v for side in (1, -1)]
+    assert float(ends[0] - ends[1]) / 2 == pytest.approx(met(along_d.abs()), rel=1e-9)
+    assert float(curvature(at)(v)[1] @ d) == 0
 
 
 def test_predictions_are_compared_as_by_hand():

@@ -20,6 +20,8 @@ PREDICTING = (
     *(f"shaken {length:g}" for length in (0.1, 0.01)),
 )
 """Rules whose predictions are shown."""
+LEFT_OUT = {f"one-sided {length:g}" for length in LENGTHS if length not in (1.0, 0.1, 0.01, 1e-3)}
+"""Rules that the table of errors does not show; their rows are stored."""
 COST = {"central": 2, "one-sided": 2, "mean": 6, "shaken": 8}
 """Gradients in the architecture that a rule takes for its product; a one-sided one needs that at w as well."""
 
@@ -34,6 +36,8 @@ def spread(values: Iterable[float], digits: str = ".2g") -> str:
     found = sorted(values)
     if not found:
         return ""
+    if len(found) == 1:
+        return _plain(found[0], digits)
     middle, low, high = (_plain(value, digits) for value in (statistics.median(found), found[0], found[-1]))
     return f"{middle} ({low} to {high})"
 
@@ -74,7 +78,7 @@ def measured(rows: Rows) -> str:
     ]
     data = ", ".join(sorted({row["data"] for row in rows}))
     about = (
-        f"{len(rows)} points on {data}, batches of {rows[0]['batch']}, {dates[0]} to {dates[-1]}, torch "
+        f"Points: {len(rows)}, on {data}, batches of {rows[0]['batch']}; {', '.join(dates)}, torch "
         f"{machine['torch']}, {machine['device']}, commit {commits}."
     )
     return about + "\n\n" + table(["supernet", "kinks", "points", "seeds", "after steps"], lines)
@@ -87,7 +91,7 @@ def _list(values: Iterable[int]) -> str:
 def errors(rows: Rows) -> str:
     """Return the relative error of each rule to the exact hypergradient, in float64, by supernet."""
     nets = by(natural(rows), net)
-    names = list(natural(rows)[0]["float64"])
+    names = [name for name in natural(rows)[0]["float64"] if name not in LEFT_OUT]
     lines = [[name, *(spread(row["float64"][name][1] for row in some) for some in nets.values())] for name in names]
     return table(["rule", *nets], lines)
 
@@ -166,22 +170,24 @@ def matched(rows: Rows) -> str:
 
 
 def gains(rows: Rows) -> str:
-    """Return by how much each rule's own step lowers the looked-ahead loss, over what the exact rule's step does."""
+    """Return how much further each rule's own step lowers the looked-ahead loss than the exact rule's step."""
     some = natural(rows)
     columns = [(f"{step:g}", where) for step in STEPS for where in ("own", "elsewhere")]
-    lines = []
+    means = {column: statistics.mean(_change(row, "exact", *column) for row in some) for column in columns}
+    lines = [["exact", *(f"{mean:.3g}" for mean in means.values())]]
     for name in TRIED[1:]:
-        ratios = [[over_exact(row, name, *column) for row in some] for column in columns]
-        lines.append([name, *(f"{spread(all_, '.3g')}; {sum(one > 1 for one in all_)} up" for all_ in ratios)])
+        cells = []
+        for column, mean in means.items():
+            gaps = [100 * (_change(row, "exact", *column) - _change(row, name, *column)) / abs(mean) for row in some]
+            off = f" ± {statistics.stdev(gaps):.1f}" if len(gaps) > 1 else ""
+            cells.append(f"{statistics.mean(gaps):+.1f}{off} ({sum(gap > 0 for gap in gaps)} of {len(gaps)})")
+        lines.append([name, *cells])
     names = {"own": "same batches", "elsewhere": "others"}
-    head = ["rule", *(f"steps of {step}, {names[where]}" for step, where in columns)]
-    return table(head, lines)
+    return table(["rule", *(f"steps of {step}, {names[where]}" for step, where in columns)], lines)
 
 
-def over_exact(row: Row, name: str, step: str, where: str) -> float:
-    """Return the change that a rule's own step makes over that of the exact rule's."""
-    own = row["judge"][step]["own"]
-    return float(own[name][where] / own["exact"][where])
+def _change(row: Row, name: str, step: str, where: str) -> float:
+    return float(row["judge"][step]["own"][name][where])
 
 
 def implicit(rows: Rows) -> str:
