@@ -10,6 +10,7 @@ import argparse
 from benchmarks.generated import filled
 from benchmarks.hypergradient_quality import FILE
 from benchmarks.quality.record import ROOT, load
+from benchmarks.quality.short import short
 from benchmarks.quality.tables import PARTS
 
 PAGE = ROOT / "docs" / "evidence" / "hypergradients.md"
@@ -21,7 +22,7 @@ def generated(page: str) -> str:
     ahead = [row for row in rows if "judge" in row]
     for part, table in PARTS.items():
         page = filled(page, part, table(rows if part == "implicit" else ahead))
-    return page
+    return filled(page, "short", short(ahead))
 
 
 def main() -> None:

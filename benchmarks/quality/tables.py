@@ -149,11 +149,12 @@ def predictions(rows: Rows) -> str:
     """Return the errors with which rules predict the actual change of the looked-ahead loss."""
     some = natural(rows)
     moves = [f"{length:g}" for length in MOVES]
-    lines = [[name, *(spread(_told(row, move, name) for row in some) for move in moves)] for name in PREDICTING]
+    lines = [[name, *(spread(told(row, move, name) for row in some) for move in moves)] for name in PREDICTING]
     return table(["rule", *(f"moves of {move}" for move in moves)], lines)
 
 
-def _told(row: Row, move: str, name: str) -> float:
+def told(row: Row, move: str, name: str) -> float:
+    """Return the error of what a rule predicts."""
     return float(row["judge"][move]["rules"][name]["error"])
 
 
@@ -161,10 +162,10 @@ def matched(rows: Rows) -> str:
     """Return which length of central differences predicts best, by the length of the moves."""
     some, lines = natural(rows), []
     for move in (f"{length:g}" for length in MOVES):
-        best = [min(LENGTHS, key=lambda length: _told(row, move, f"central {length:g}")) for row in some]
-        errors = [_told(row, move, f"central {length:g}") for row, length in zip(some, best, strict=True)]
-        exact = spread(_told(row, move, "exact") for row in some)
-        won = sum(error < _told(row, move, "exact") for row, error in zip(some, errors, strict=True))
+        best = [min(LENGTHS, key=lambda length: told(row, move, f"central {length:g}")) for row in some]
+        errors = [told(row, move, f"central {length:g}") for row, length in zip(some, best, strict=True)]
+        exact = spread(told(row, move, "exact") for row in some)
+        won = sum(error < told(row, move, "exact") for row, error in zip(some, errors, strict=True))
         lines.append([move, spread(best, ".1g"), spread(errors), exact, f"{won} of {len(some)}"])
     return table(["moves of", "best length", "its error", "error of exact", "better than exact"], lines)
 
@@ -173,12 +174,12 @@ def gains(rows: Rows) -> str:
     """Return how much further each rule's own step lowers the looked-ahead loss than the exact rule's step."""
     some = natural(rows)
     columns = [(f"{step:g}", where) for step in STEPS for where in ("own", "elsewhere")]
-    means = {column: statistics.mean(_change(row, "exact", *column) for row in some) for column in columns}
+    means = {column: statistics.mean(change(row, "exact", *column) for row in some) for column in columns}
     lines = [["exact", *(f"{mean:.3g}" for mean in means.values())]]
     for name in TRIED[1:]:
         cells = []
         for column, mean in means.items():
-            gaps = [100 * (_change(row, "exact", *column) - _change(row, name, *column)) / abs(mean) for row in some]
+            gaps = [100 * (change(row, "exact", *column) - change(row, name, *column)) / abs(mean) for row in some]
             off = f" ± {statistics.stdev(gaps):.1f}" if len(gaps) > 1 else ""
             cells.append(f"{statistics.mean(gaps):+.1f}{off} ({sum(gap > 0 for gap in gaps)} of {len(gaps)})")
         lines.append([name, *cells])
@@ -186,7 +187,8 @@ def gains(rows: Rows) -> str:
     return table(["rule", *(f"steps of {step}, {names[where]}" for step, where in columns)], lines)
 
 
-def _change(row: Row, name: str, step: str, where: str) -> float:
+def change(row: Row, name: str, step: str, where: str) -> float:
+    """Return how the looked-ahead loss changes by a rule's own step."""
     return float(row["judge"][step]["own"][name][where])
 
 
