@@ -75,8 +75,8 @@ def _table(scale: Scale) -> tuple[Part, ...]:
     for name, search in _methods(scale).items():
         tasks = Axis("formulation.task", task_names(search.data))
         parts.append(Part(f"{name} single", _as(search, SingleTask()), (tasks,)))
-        parts.append(Part(f"{name} multi", _as(search, MultiTask())))
-        parts.append(Part(f"{name} interleaving", search))
+        parts.append(Part(f"{name} multi", _as(search, MultiTask()), reference=f"{name} single"))
+        parts.append(Part(f"{name} interleaving", search, reference=f"{name} multi"))
     return tuple(parts)
 
 
@@ -87,7 +87,7 @@ def _lambda(scale: Scale) -> tuple[Part, ...]:
     written = _as(search, replace(form, form="explicit"))
     return (
         Part("implicit", _as(search, replace(form, form="implicit")), (_weights(LAMBDAS),)),
-        Part("explicit", written, (_weights(stable),)),
+        Part("explicit", written, (_weights(stable),), "implicit"),
     )
 
 
@@ -108,7 +108,7 @@ def _rule(scale: Scale) -> tuple[Part, ...]:
     for name, one in {"single": single, "interleaving": search}.items():
         parts.append(Part(f"{name}, rule", _with_rule(one, "exact"), (Axis("gradient.rule", ("exact", "first")),)))
         epsilons = Axis("gradient.epsilon", ("0.01", "0.1", "1"))
-        parts.append(Part(f"{name}, difference", _with_rule(one, "difference"), (epsilons,)))
+        parts.append(Part(f"{name}, difference", _with_rule(one, "difference"), (epsilons,), f"{name}, rule"))
     return tuple(parts)
 
 

@@ -65,6 +65,8 @@ def sweep(settings: Swept, folder: Path, console: Console, *, launcher: Abstract
             count = sum(finished(folder / point.name, point) for point in plan)
             number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
             told = f"stopped by {signal_name(number)} with {count} of {len(plan)} points finished"
+            if isinstance(settings, StudySettings) and count:  # half a study, seed by seed, is worth a table
+                summarize_study(settings, plan, {}, folder, console)
             raise Stopped(f"{told}; {_go_on(folder)}", number) from None
         except ConfigError:  # nothing has run
             if new:

@@ -28,6 +28,8 @@ class Part:
     """What is not varied."""
     axes: tuple[Axis, ...] = ()
     """What is varied; the first changes slowest."""
+    reference: str = ""
+    """The part whose first cells those of this one are compared with; left out: its own."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ def swept_points(settings: Swept) -> tuple[Point, ...]:
     names = [part.name for part in settings.parts]
     if len(set(names)) < len(names) or RANDOM in names or not names:
         raise ConfigError(f"study: parts are called {', '.join(names)}: give each a name of its own, not {RANDOM}")
+    for part in settings.parts:
+        if part.reference not in ("", *names):
+            raise ConfigError(f"study: {part.name} refers to {part.reference}, which is no part: name one of them")
     found: list[Point] = []
     for seed in settings.seeds:
         for part in settings.parts:

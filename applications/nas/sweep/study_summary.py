@@ -12,14 +12,21 @@ from applications.nas.run_folder.index import INDEX, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.run_folder.page import Table as PageTable
 from applications.nas.settings_table import settings_table
+from applications.nas.sweep.alike import HEAD, alike_rows
 from applications.nas.sweep.figures import draw_axis
 from applications.nas.sweep.line import Line
 from applications.nas.sweep.plan import Axis, Point
+from applications.nas.sweep.raw import points_csv
 from applications.nas.sweep.study import RANDOM, Part, StudySettings, stem_of
 from applications.nas.sweep.summary import FILES, about_spread, about_strength, as_csv, as_rows, as_table, collect
 
 _PART = Axis("part", ())
 """What the lines of the table differ in: a part, and the values that it varies."""
+_ALIKE = (
+    "Mean numbers of edges that two cells share: the same operation from the same state into the same node, in both "
+    "types of cell. A setting that changes the cell leaves fewer edges at the same seed; what another seed alone "
+    "leaves is in the last column."
+)
 
 
 def summarize_study(
@@ -34,6 +41,7 @@ def summarize_study(
     lines = [_labeled(name, line) for name, lines in found.items() for line in lines]
     rows = as_rows((_PART,), lines, columns)
     write_text(folder / "table.csv", as_csv((_PART,), lines, columns))
+    write_text(folder / "points.csv", points_csv(plan, folder))
     _explain(settings, plan, failed, rows, pictures, folder)
     console.print(as_table(rows))
     console.print(f"start with {folder / INDEX}", highlight=False, soft_wrap=True)
@@ -84,12 +92,15 @@ def _explain(
     alarms = [f"{name} failed, and is not in the table: {error}" for name, error in failed.items()]
     again: list[AbstractBlock] = [Text("To run what is missing, and to compare the methods seed by seed:")]
     again += [Code("mlo-nas sweep --resume .\nmlo-nas report .")]
-    sections = [Section("Results", [*table, *pictures]), Section("How to go on", again)]
+    alike: list[AbstractBlock] = [Text(_ALIKE), PageTable(HEAD, alike_rows(settings, plan, folder), numbers=True)]
+    sections = [Section("Results", [*table, *pictures]), Section("How alike the cells are", alike)]
+    sections.append(Section("How to go on", again))
     sections += [Section(f"Part {part.name}", [settings_table(part.search)]) for part in settings.parts]
     sections.append(Section("How the cells were trained", [settings_table(settings.retrain)]))
-    files = FILES | {picture.file: picture.caption for picture in pictures}
+    files = FILES | {"points.csv": "every trained network in a line: error, size, cost, cell"}
+    files |= {picture.file: picture.caption for picture in pictures}
     files |= {f"{point.name}/": "a search" if point.cell is None else "a random cell" for point in plan}
     write_index(folder, title, summary=summary, facts=facts, sections=sections, files=files, warnings=alarms)
     warned = [Text(f"**Warning:** {alarm}") for alarm in alarms]
     texts = [Text(text) for text in summary]
-    write_readme(folder, title, [*texts, fact_table(facts), *table, *warned, *pictures, *again], files)
+    write_readme(folder, title, [*texts, fact_table(facts), *table, *warned, *pictures, *alike, *again], files)
