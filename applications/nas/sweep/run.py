@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +63,30 @@ def sweep(settings: Swept, folder: Path, console: Console, *, launcher: Abstract
             failed, stopped = _run(missing, folder, console, launcher)
         except KeyboardInterrupt as stop:
             count = sum(finished(folder / point.name, point) for point in plan)
+            if isinstance(settings, StudySettings) and count:  # half a study, seed by seed, is worth a table
+                _summarize(settings, plan, {}, folder, console)
             number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
             told = f"stopped by {signal_name(number)} with {count} of {len(plan)} points finished"
-            if isinstance(settings, StudySettings) and count:  # half a study, seed by seed, is worth a table
-                summarize_study(settings, plan, {}, folder, console)
             raise Stopped(f"{told}; {_go_on(folder)}", number) from None
         except ConfigError:  # nothing has run
             if new:
                 shutil.rmtree(folder)
             raise
-        if isinstance(settings, StudySettings):
-            summarize_study(settings, plan, failed, folder, console)
-        else:
-            summarize(settings, plan, failed, folder, console)
+        _summarize(settings, plan, failed, folder, console)
+    _raise_for(failed, stopped, plan, folder)
+
+
+def _summarize(
+    settings: Swept, plan: Sequence[Point], failed: Mapping[str, str], folder: Path, console: Console
+) -> None:
+    if isinstance(settings, StudySettings):
+        summarize_study(settings, plan, failed, folder, console)
+    else:
+        summarize(settings, plan, failed, folder, console)
+
+
+def _raise_for(failed: Mapping[str, str], stopped: Mapping[str, int], plan: Sequence[Point], folder: Path) -> None:
+    """Raise an error that names the points that failed, or those that were stopped, if there are any."""
     if failed:
         names = "; ".join(f"{name} ({error})" for name, error in failed.items())
         raise MLOError(
