@@ -31,6 +31,7 @@ mlo-nas: architecture search by multi-level optimization
   mlo-nas zoo [NAME]                  the published cells: sizes, sources, pictures
   mlo-nas spaces                      the operations and the search spaces
   mlo-nas sweep PRESET --vary ...     search at all combinations of values of any settings, retrain, compare, plot
+  mlo-nas sweep STUDY [--scale SCALE] several sweeps that answer one question, such as evidence-table; cpu, gpu or paper
   mlo-nas report RUNS...              tables of what runs measured, beside published figures that are marked as quoted
   mlo-nas draw CELL [--out STEM]      draw a cell as SVG and PNG
 

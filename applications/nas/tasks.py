@@ -71,6 +71,23 @@ def load_tasks(data: Data, seed: int, *, cutout: int = 0, retraining: bool = Fal
     return tasks
 
 
+def task_names(data: Data) -> tuple[str, ...]:
+    """Return what the tasks of some data will be called, in their order; nothing is read."""
+    match data:
+        case DigitsData():
+            return data.tasks
+        case CifarData():
+            return tuple(f"cifar{classes}" for classes in data.classes)
+        case FashionData():
+            return data.sets
+        case ImageNetData():
+            return ("imagenet",)
+        case FolderData():
+            names = [Path(os.path.realpath(path)).name for path in data.roots]  # resolve() raises for links in a circle
+            pairs = enumerate(names, start=1)
+            return tuple(name if names.count(name) == 1 else f"{name}-{number}" for number, name in pairs)
+
+
 def _cifar(data: CifarData, classes: Literal[10, 100], seed: int, augment: Augment) -> Task:
     return cifar_task(
         data.root,
@@ -109,9 +126,7 @@ def _imagenet(data: ImageNetData, seed: int, augment: FileAugment) -> Task:
 
 
 def _folder(data: FolderData, index: int, seed: int, augment: Augment, file_augment: FileAugment) -> Task:
-    root = data.roots[index]
-    names = [Path(os.path.realpath(path)).name for path in data.roots]  # resolve() raises for links in a circle
-    name = names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
+    root, name = data.roots[index], task_names(data)[index]
     if not data.lazy or data.side is None:
         return image_folder_task(
             root, name=name, side=data.side, seed=seed, split=data.split, subset=data.subset, augment=augment

@@ -114,6 +114,7 @@ def _stopped(holder: type, name: str) -> Iterator[None]:
 MAKERS: dict[str, Callable[[Path], None]] = {
     "runs/digits-1": _search,
     "runs/digits-1/retrain-1": _retraining,
+    "runs/evidence-table-cpu-1": _retraining,  # stands in for a study, which takes hours
     "runs/darts-2nd-paper-1": lambda folder: _search(folder, "darts-2nd-paper"),
     "stopped search": _stopped_search,
     "stopped retrain": _stopped_retraining,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,97 +15,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from applications.nas._lane import Failure
-from applications.nas.jobs import Job
 from applications.nas.presets import RETRAIN, SEARCH
-from applications.nas.settings import CifarForm, Interleaving, RetrainSettings, SearchSettings
-from applications.nas.space.genotype import Genotype
-from applications.nas.space.zoo import ZOO
-from applications.nas.stopping import Stopper
-from applications.nas.sweep import point as point_module
-from applications.nas.sweep import summary as summary_module
-from applications.nas.sweep.launch import local as local_module
+from applications.nas.settings import CifarForm, Interleaving, SearchSettings
 from applications.nas.sweep.launch.local import LocalLauncher
 from applications.nas.sweep.plan import Axis, SweepSettings
 from applications.nas.sweep.run import sweep
 from mlo import ConfigError, DivergenceError, MLOError
-from tests.nas.made_runs import made_retraining, made_search
+from tests.nas.made_world import World
 
 WEIGHTS, SEEDS = (1.0, 10.0, 1000.0), (0, 1)
 AXES = (Axis("formulation.weight", ("1", "10", "1000")), Axis("seed", ("0", "1")))
 SWEEP = SweepSettings(SEARCH["digits"][1], AXES, replace(RETRAIN["digits"][1], seeds=(0, 1)))
 SINGLE = Axis("formulation", ("single",))
 AUXILIARY = CifarForm(channels=2, layers=3, auxiliary=True)
-
-
-class Silent:
-    """A reporter that tells nobody."""
-
-    def __call__(self, done: int, total: int, text: str) -> None:
-        pass
-
-    def begin(self, label: str) -> Silent:
-        return self
-
-
-class World:
-    """Stands in for searching and retraining; tells what was asked for, and fails where it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.searched: list[str] = []
-        self.retrained: list[str] = []
-        self.broken: dict[str, Exception] = {}
-        monkeypatch.setattr(point_module, "search", self.search)
-        monkeypatch.setattr(point_module, "read_genotype", lambda folder: ZOO["DARTS_V2"])
-        monkeypatch.setattr(point_module, "retrain_run", self.retrain)
-        monkeypatch.setattr(local_module, "try_jobs", self.jobs)
-        monkeypatch.setattr(summary_module, "draw_axis", self.draw)
-
-    def search(self, settings: SearchSettings, folder: Path, tick: object, *, stopper: Stopper) -> None:
-        assert not folder.exists(), "a search begins in a new folder"
-        self.searched.append(folder.name)
-        made_search(folder, settings)
-        if f"search {folder.name}" in self.broken:
-            (folder / "README.md").unlink()
-            raise self.broken[f"search {folder.name}"]
-
-    def retrain(
-        self,
-        architecture: Genotype,
-        name: str,
-        searched: SearchSettings,
-        settings: RetrainSettings,
-        folder: Path,
-        begin: Callable[[str], object],
-        *,
-        search: Path,
-        resumed: bool,
-        stopper: Stopper,
-    ) -> None:
-        assert not resumed
-        assert list(folder.iterdir()) == [], "a retraining begins in an empty folder"
-        self.retrained.append(name)
-        errors = {task: [error(task, searched, seed) for seed in settings.seeds] for task in ("digits", "loops")}
-        made_retraining(folder, errors, search=search, cell=name, settings=settings)
-        if f"retrain {name}" in self.broken:
-            (folder / "results.json").unlink()
-            raise self.broken[f"retrain {name}"]
-
-    def draw(self, *arguments: Any) -> tuple[Path, Path]:
-        files = Path(f"{arguments[-1]}.svg"), Path(f"{arguments[-1]}.png")
-        for file in files:
-            file.touch()
-        return files
-
-    def jobs(
-        self, jobs: Sequence[Job], console: Console, *, workers: int, whole: str, ended: Callable[[int, Any], None]
-    ) -> list[Any]:
-        for index, job in enumerate(jobs):
-            try:
-                job.function(*job.arguments, Silent())
-            except Exception as raised:
-                ended(index, Failure(raised))
-        return []
 
 
 def error(task: str, searched: SearchSettings, seed: int) -> float:
@@ -116,7 +37,7 @@ def error(task: str, searched: SearchSettings, seed: int) -> float:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+    return World(monkeypatch, error)
 
 
 def run(folder: Path, settings: SweepSettings = SWEEP) -> str:

@@ -107,9 +107,9 @@ def test_a_sweep_of_before_goes_on(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps(old | {"search": _without(old["search"], *new)}))
     (folder / "config.json").write_text(json.dumps(_without(json.loads(to_json(found.settings)), *new)))
     with sweep_folder(tmp_path, TWO):
-        check_unchanged(folder, found.settings, None)
+        check_unchanged(folder, found)
     with pytest.raises(ConfigError, match="holds other settings"):
-        check_unchanged(folder, replace(found.settings, accumulate=2), None)
+        check_unchanged(folder, replace(found, settings=replace(found.settings, accumulate=2)))
     other = replace(TWO, search=replace(TWO.search, accumulate=2))
     with pytest.raises(ConfigError, match=r"search\.accumulate is 1 there, 2 here"), sweep_folder(tmp_path, other):
         pass

@@ -90,6 +90,12 @@ WAYS = (
         tests=SUBMITIT,
     ),
     Way(
+        r"mlo-nas sweep evidence-.*",
+        "hours: here as far as the words go; as a whole with searches that are made up",
+        more="--dry-run",
+        tests=("tests/nas/test_study_run.py::test_the_table_of_all_parts",),
+    ),
+    Way(
         r"mlo-nas sweep digits .*--retrain digits.*",
         "hours: the first two values of the first field, one of the others, small",
         more=f"{SEARCH} --batch 80 --retrain.epochs 1 --retrain.channels 2 --retrain.batch 100 --retrain.seeds 0",

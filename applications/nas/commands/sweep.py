@@ -11,20 +11,26 @@ import tyro
 from rich.console import Console
 
 from applications.nas.commands.common import choose_preset, parse
+from applications.nas.commands.study import StudyCommand, read_study
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.presets.scales import SCALES
+from applications.nas.presets.studies import STUDIES
 from applications.nas.run_folder import read_search_settings
 from applications.nas.settings import RetrainSettings, SearchSettings
 from applications.nas.stopping import interruptible
 from applications.nas.sweep.folder import find_folder, read_sweep
 from applications.nas.sweep.launch.settings import Launching, Local
 from applications.nas.sweep.look import describe
+from applications.nas.sweep.look_study import describe_study
 from applications.nas.sweep.plan import Axis, SweepSettings, points
 from applications.nas.sweep.run import sweep
+from applications.nas.sweep.study import StudySettings, Swept
 from mlo import ConfigError
 
 _USAGE = """\
 mlo-nas sweep PRESET --vary FIELD VALUE... [--vary FIELD VALUE...] [--retrain PRESET] [options]
 mlo-nas sweep --resume DIR [launcher:...] [--workers N]
+mlo-nas sweep STUDY [--scale {scales}] [options]
 
 One search for each combination of the values; with --retrain, each found cell is trained from scratch, too.
 Run the same command again, or --resume, to go on: finished points are skipped, failed ones are tried again, and
@@ -44,6 +50,9 @@ Where the points run; the folder and the results are the same:
                            --launcher.array 16
 The last two need pip install 'mlo-torch[cluster]'. Ctrl-C ends the points with each of them, and cancels their jobs:
 what runs finishes its step and keeps it; a second Ctrl-C does not wait for that.
+
+A STUDY is a set of sweeps with a question (mlo-nas sweep STUDY --help):
+{studies}
 
 """
 
@@ -86,8 +95,12 @@ class ResumeCommand:
 
 def run(words: list[str], console: Console) -> None:
     """Run `mlo-nas sweep` with the words behind it."""
+    if words and words[0] in STUDIES:
+        study, folder, asked = read_study(words)
+        _run(study, folder, asked, "PRESET", console)
+        return
     if {"-h", "--help"}.intersection(words):
-        sys.stdout.write(_USAGE.format(retrain=", ".join(RETRAIN)))
+        _tell_usage()
     if any(word.partition("=")[0] == "--resume" for word in words):
         resumed = parse(ResumeCommand(Path()), words, "mlo-nas sweep")
         _run(read_sweep(resumed.resume), resumed.resume, resumed, "PRESET", console)
@@ -106,13 +119,26 @@ def run(words: list[str], console: Console) -> None:
     _run(settings, folder, command, name, console)
 
 
+def _tell_usage() -> None:
+    studies = "\n".join(f"  {name:16} {study.about}" for name, study in STUDIES.items())
+    sys.stdout.write(_USAGE.format(retrain=", ".join(RETRAIN), scales="|".join(SCALES), studies=studies))
+
+
 def _run(
-    settings: SweepSettings, folder: Path, command: SweepCommand | ResumeCommand, preset: str, console: Console
+    settings: Swept,
+    folder: Path,
+    command: SweepCommand | ResumeCommand | StudyCommand,
+    preset: str,
+    console: Console,
 ) -> None:
-    """Run a sweep, or tell what it would be."""
+    """Run a sweep or a study, or tell what it would be."""
     if command.dry_run:
-        cost = f"mlo-nas search {preset} --dry-run, with its options"
-        sys.stdout.write(describe(settings, folder, command.launcher.words(command.workers), cost))
+        launching = command.launcher.words(command.workers)
+        if isinstance(settings, StudySettings):
+            sys.stdout.write(describe_study(settings, folder, launching))
+        else:
+            cost = f"mlo-nas search {preset} --dry-run, with its options"
+            sys.stdout.write(describe(settings, folder, launching, cost))
         return
     launcher = command.launcher.launcher(command.workers, folder.absolute().name)
     with interruptible():

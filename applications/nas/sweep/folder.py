@@ -11,14 +11,15 @@ from typing import Any
 from applications.nas.config_file import from_json, renewed, to_json
 from applications.nas.lock import locked
 from applications.nas.run_folder import write_text
-from applications.nas.sweep.plan import SweepSettings
+from applications.nas.sweep.study import Swept
 from mlo import ConfigError
 
 SWEEP = "sweep.json"
 _LOCK = ".lock"
+_KINDS: Any = Swept
 
 
-def read_sweep(folder: Path) -> SweepSettings:
+def read_sweep(folder: Path) -> Swept:
     """Read what a folder sweeps.
 
     Raises:
@@ -29,23 +30,24 @@ def read_sweep(folder: Path) -> SweepSettings:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: give the folder of a sweep") from error
-    return from_json(SweepSettings, text, str(file))
+    settings: Swept = from_json(_KINDS, text, str(file))
+    return settings
 
 
-def find_folder(settings: SweepSettings, wanted: Path | None, parent: Path, stem: str) -> Path:
+def find_folder(settings: Swept, wanted: Path | None, parent: Path, stem: str) -> Path:
     """Return the folder for a sweep: the named one, the one that holds this sweep already, or the first free one."""
     number = 1
     while wanted is None and (parent / f"{stem}-{number}").exists():
         candidate = parent / f"{stem}-{number}"
         with suppress(OSError, UnicodeDecodeError):
-            if renewed(SweepSettings, (candidate / SWEEP).read_text(encoding="utf-8")) == to_json(settings):
+            if renewed(_KINDS, (candidate / SWEEP).read_text(encoding="utf-8")) == to_json(settings):
                 return candidate
         number += 1
     return wanted if wanted is not None else parent / f"{stem}-{number}"
 
 
 @contextmanager
-def sweep_folder(folder: Path, settings: SweepSettings) -> Iterator[None]:
+def sweep_folder(folder: Path, settings: Swept) -> Iterator[None]:
     """Work in the folder of a sweep, alone.
 
     Args:
@@ -68,13 +70,13 @@ def sweep_folder(folder: Path, settings: SweepSettings) -> Iterator[None]:
         yield
 
 
-def _check_same(folder: Path, settings: SweepSettings) -> None:
+def _check_same(folder: Path, settings: Swept) -> None:
     file = folder / SWEEP
     if not file.is_file():
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
             return  # a sweep that was ended before it wrote anything
         raise ConfigError(f"{folder} exists and is not empty, and holds no sweep: name another with --out")
-    text, wanted = renewed(SweepSettings, file.read_text(encoding="utf-8")), to_json(settings)
+    text, wanted = renewed(_KINDS, file.read_text(encoding="utf-8")), to_json(settings)
     if text != wanted:
         try:
             where = _first_difference(json.loads(text), json.loads(wanted), "")

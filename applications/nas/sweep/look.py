@@ -20,7 +20,7 @@ def describe(settings: SweepSettings, folder: Path, launching: str, cost: str) -
         cost: The command that tells what a point costs.
     """
     plan = points(settings)
-    missing = [point.name for point in plan if not finished(folder / point.name, settings.retrain)]
+    missing = [point.name for point in plan if not finished(folder / point.name, point)]
     trained = ""
     if settings.retrain is not None:
         trained = f", whose cell is trained {len(settings.retrain.seeds)} times on each task"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from applications.nas.config_fields import get_field, with_fields
 from applications.nas.search import complete
@@ -49,12 +49,18 @@ class Point:
     Attributes:
         name: Its folder.
         words: The value of each varied field, as it was given.
-        settings: Its search.
+        settings: Its search; of a random cell, what a search would have: data, seed and space.
+        retrain: How its cell is trained from scratch; None: not at all.
+        part: The part of a study to which it belongs; empty in a sweep.
+        cell: The seed of a random cell, which takes the place of a search; None: there is a search.
     """
 
     name: str
     words: Mapping[str, str]
     settings: SearchSettings
+    retrain: RetrainSettings | None = None
+    part: str = ""
+    cell: int | None = None
 
     def value(self, field: str) -> float | str:
         """Return the value of a field: a number if it is one, else as it was given."""
@@ -68,20 +74,40 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
     Raises:
         ConfigError: If a field or a value does not fit, or two combinations are the same; the message names it.
     """
-    _check_axes(settings.axes)
+    if not settings.axes:
+        raise ConfigError("sweep: nothing is varied: give --vary FIELD VALUE ...")
+    check_axes(settings.axes)
     found: list[Point] = []
-    labels = _labels([axis.field for axis in settings.axes])
-    for values in itertools.product(*(axis.values for axis in settings.axes)):
-        words = {axis.field: word for axis, word in zip(settings.axes, values, strict=True)}
-        search = complete(with_fields(settings.search, words))
-        _check_alone(search)
-        for other in found:
-            if other.settings == search:
-                told = ", ".join(f"{field} {word}" for field, word in words.items())
-                raise ConfigError(f"sweep: {told} is the same search as {other.name}: give each value once")
-        name = ",".join(f"{labels[field]}={word}" for field, word in words.items())
-        found.append(Point(_folder_name(name, {other.name for other in found}), words, search))
+    for point in combinations(settings.search, settings.axes):
+        add(found, replace(point, retrain=settings.retrain))
     return tuple(found)
+
+
+def combinations(search: SearchSettings, axes: Sequence[Axis]) -> Iterator[Point]:
+    """Yield all combinations of the values of some fields, the first changing slowest.
+
+    Raises:
+        ConfigError: If a field or a value does not fit.
+    """
+    labels = _labels([axis.field for axis in axes])
+    for values in itertools.product(*(axis.values for axis in axes)):
+        words = {axis.field: word for axis, word in zip(axes, values, strict=True)}
+        one = complete(with_fields(search, words))
+        _check_alone(one)
+        yield Point(",".join(f"{labels[field]}={word}" for field, word in words.items()), words, one)
+
+
+def add(found: list[Point], point: Point) -> None:
+    """Add a point to a list under a name that no other has.
+
+    Raises:
+        ConfigError: If it is in the list already.
+    """
+    for other in found:
+        if other.settings == point.settings and other.cell == point.cell:
+            told = ", ".join(f"{field} {word}" for field, word in point.words.items())
+            raise ConfigError(f"sweep: {told} is the same search as {other.name}: give each value once")
+    found.append(replace(point, name=_folder_name(point.name, {other.name for other in found})))
 
 
 def _check_alone(search: SearchSettings) -> None:
@@ -95,9 +121,8 @@ def axes_without_seed(settings: SweepSettings) -> tuple[Axis, ...]:
     return tuple(axis for axis in settings.axes if axis.field != SEED)
 
 
-def _check_axes(axes: Sequence[Axis]) -> None:
-    if not axes:
-        raise ConfigError("sweep: nothing is varied: give --vary FIELD VALUE ...")
+def check_axes(axes: Sequence[Axis]) -> None:
+    """Refuse fields that are varied twice or not at all."""
     fields = [axis.field for axis in axes]
     for axis in axes:
         if not axis.values:

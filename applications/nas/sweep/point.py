@@ -6,6 +6,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import torch
+
 from applications.nas.config_file import renewed, to_json
 from applications.nas.jobs import Reporter
 from applications.nas.progress import Tick
@@ -14,40 +16,49 @@ from applications.nas.run_folder import CONFIG, FAILURE, GENOTYPE, RESULTS, read
 from applications.nas.run_folder.place import UNFINISHED
 from applications.nas.search import can_resume, resume, search
 from applications.nas.settings import RetrainSettings, SearchSettings
+from applications.nas.space.genotype import random_genotype
 from applications.nas.stopping import Stopper, stoppable
+from applications.nas.sweep.plan import Point
+from applications.nas.sweep.study import RANDOM
 from mlo import ConfigError
 
 RETRAIN = "retrain"
 """Where the retraining is, inside the folder of the search."""
 
 
-def run_point(
-    name: str, settings: SearchSettings, retrain: RetrainSettings | None, folder: Path, report: Reporter
-) -> None:
+def run_point(point: Point, folder: Path, report: Reporter) -> None:
     """Do what is missing of a point; what was stopped goes on where it was.
 
     Args:
-        name: What to call its cell.
-        settings: Its search, complete.
-        retrain: Its retraining, if there is one.
+        point: What to do; its settings are complete.
         folder: Its folder.
         report: Told how far it is.
 
     Raises:
         Stopped: If a signal asked for it; what was done until then is kept.
     """
-    if finished(folder, retrain):  # as for a job that a scheduler runs once more
+    if finished(folder, point):  # as for a job that a scheduler runs once more
         return
-    clear(folder)
+    clear(folder, point)
     with stoppable(_warnings()) as stopper:
-        if not searched(folder):
-            _search(settings, folder, report.begin("search"), stopper)
-        if retrain is not None:
-            place = folder / RETRAIN
-            begun = (place / UNFINISHED).is_file()
-            place.mkdir(exist_ok=True)
-            arguments = (read_genotype(folder), name, settings, retrain, place, report.begin)
-            retrain_run(*arguments, search=folder, resumed=begun, stopper=stopper)
+        if point.cell is None and not searched(folder):
+            _search(point.settings, folder, report.begin("search"), stopper)
+        if point.retrain is not None:
+            _retrain(point, point.retrain, folder, report, stopper)
+
+
+def _retrain(point: Point, settings: RetrainSettings, folder: Path, report: Reporter, stopper: Stopper) -> None:
+    """Train the cell that was found, or a random one, or go on with that."""
+    place = folder / RETRAIN
+    begun = (place / UNFINISHED).is_file()
+    place.mkdir(parents=True, exist_ok=True)
+    if point.cell is None:
+        cell, name, search = read_genotype(folder), point.name, folder
+    else:
+        generator = torch.Generator().manual_seed(point.cell)
+        cell, name, search = random_genotype(point.settings.supernet.space, generator), RANDOM, None
+    arguments = (cell, name, point.settings, settings, place, report.begin)
+    retrain_run(*arguments, search=search, resumed=begun, stopper=stopper)
 
 
 def _search(settings: SearchSettings, folder: Path, tick: Tick, stopper: Stopper) -> None:
@@ -70,20 +81,23 @@ def searched(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (RESULTS, GENOTYPE, "README.md"))
 
 
-def finished(folder: Path, retrain: RetrainSettings | None) -> bool:
+def finished(folder: Path, point: Point) -> bool:
     """Say whether nothing of a point is missing."""
-    return searched(folder) and (retrain is None or (folder / RETRAIN / RESULTS).is_file())
+    found = point.cell is not None or searched(folder)
+    return found and (point.retrain is None or (folder / RETRAIN / RESULTS).is_file())
 
 
-def check_unchanged(folder: Path, settings: SearchSettings, retrain: RetrainSettings | None) -> None:
+def check_unchanged(folder: Path, point: Point) -> None:
     """Refuse a folder whose search or retraining has other settings than those asked for.
 
     Raises:
         ConfigError: The message names the folder.
     """
-    wanted: list[tuple[Path, SearchSettings | RetrainSettings]] = [(folder / CONFIG, settings)]
-    if retrain is not None:
-        wanted.append((folder / RETRAIN / CONFIG, retrain))
+    wanted: list[tuple[Path, SearchSettings | RetrainSettings]] = []
+    if point.cell is None:
+        wanted.append((folder / CONFIG, point.settings))
+    if point.retrain is not None:
+        wanted.append((folder / RETRAIN / CONFIG, point.retrain))
     for file, asked in wanted:
         if file.is_file() and renewed(type(asked), file.read_text(encoding="utf-8")) != to_json(asked):
             raise ConfigError(
@@ -92,10 +106,10 @@ def check_unchanged(folder: Path, settings: SearchSettings, retrain: RetrainSett
             )
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path, point: Point) -> None:
     """Take away what is half done and cannot go on, so that it can be started again."""
     (folder / FAILURE).unlink(missing_ok=True)
-    if not searched(folder):
+    if point.cell is None and not searched(folder):
         if not can_resume(folder):
             shutil.rmtree(folder, ignore_errors=True)
         return

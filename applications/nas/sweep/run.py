@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,26 @@ import torch
 from rich.console import Console
 
 from applications.nas._lane import Failure
+from applications.nas.data import Task
 from applications.nas.jobs import Job
 from applications.nas.retrain.build import check_fit
 from applications.nas.run_folder import FAILURE, write_text
 from applications.nas.search import chosen_tasks
-from applications.nas.settings import RetrainSettings
+from applications.nas.settings import Data
 from applications.nas.space.genotype import random_genotype
 from applications.nas.stopping import Stopped, Terminated, signal_name
 from applications.nas.sweep.folder import sweep_folder
 from applications.nas.sweep.launch.base import AbstractLauncher
-from applications.nas.sweep.plan import Point, SweepSettings, points
+from applications.nas.sweep.plan import Point
 from applications.nas.sweep.point import check_unchanged, finished, run_point
+from applications.nas.sweep.study import StudySettings, Swept, swept_points
+from applications.nas.sweep.study_summary import summarize_study
 from applications.nas.sweep.summary import summarize
-from applications.nas.tasks import choose_device
+from applications.nas.tasks import choose_device, load_tasks
 from mlo import ConfigError, MLOError
 
 
-def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: AbstractLauncher) -> None:
+def sweep(settings: Swept, folder: Path, console: Console, *, launcher: AbstractLauncher) -> None:
     """Search at every point, retrain what was found, and write a summary; points that are finished are not repeated.
 
     A point that fails does not end the sweep: the error is kept in its folder, and the point is tried again when the
@@ -45,21 +48,23 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: 
         MLOError: If points failed; the message names them, and the others are finished and summarized.
         Stopped: If it was interrupted, or some of its points were; what they did until then is kept.
     """
-    plan = points(settings)
-    _check(plan, settings.retrain, here=launcher.here)
+    plan = swept_points(settings)
+    _check(plan, here=launcher.here)
     new = not folder.exists()
     with sweep_folder(folder, settings):
         console.print(f"sweep folder: {folder}", highlight=False, soft_wrap=True)
         for point in plan:
-            check_unchanged(folder / point.name, point.settings, settings.retrain)
-        missing = [point for point in plan if not finished(folder / point.name, settings.retrain)]
+            check_unchanged(folder / point.name, point)
+        missing = [point for point in plan if not finished(folder / point.name, point)]
         if len(missing) < len(plan):
             told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
             console.print(told, highlight=False)
         try:
-            failed, stopped = _run(missing, settings, folder, console, launcher)
+            failed, stopped = _run(missing, folder, console, launcher)
         except KeyboardInterrupt as stop:
-            count = sum(finished(folder / point.name, settings.retrain) for point in plan)
+            count = sum(finished(folder / point.name, point) for point in plan)
+            if isinstance(settings, StudySettings) and count:  # half a study, seed by seed, is worth a table
+                _summarize(settings, plan, {}, folder, console)
             number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
             told = f"stopped by {signal_name(number)} with {count} of {len(plan)} points finished"
             raise Stopped(f"{told}; {_go_on(folder)}", number) from None
@@ -67,7 +72,21 @@ def sweep(settings: SweepSettings, folder: Path, console: Console, *, launcher: 
             if new:
                 shutil.rmtree(folder)
             raise
+        _summarize(settings, plan, failed, folder, console)
+    _raise_for(failed, stopped, plan, folder)
+
+
+def _summarize(
+    settings: Swept, plan: Sequence[Point], failed: Mapping[str, str], folder: Path, console: Console
+) -> None:
+    if isinstance(settings, StudySettings):
+        summarize_study(settings, plan, failed, folder, console)
+    else:
         summarize(settings, plan, failed, folder, console)
+
+
+def _raise_for(failed: Mapping[str, str], stopped: Mapping[str, int], plan: Sequence[Point], folder: Path) -> None:
+    """Raise an error that names the points that failed, or those that were stopped, if there are any."""
     if failed:
         names = "; ".join(f"{name} ({error})" for name, error in failed.items())
         raise MLOError(
@@ -83,9 +102,10 @@ def _go_on(folder: Path) -> str:
     return f"the same command again, or `mlo-nas sweep --resume {folder}`, goes on"
 
 
-def _check(plan: Sequence[Point], retrain: RetrainSettings | None, *, here: bool) -> None:
+def _check(plan: Sequence[Point], *, here: bool) -> None:
     """Find out before anything runs what would make points fail: data, names of tasks and operations, the device."""
     seen: list[tuple[Any, ...]] = []
+    loaded: dict[Data, tuple[Task, ...]] = {}  # splits of other seeds are of the same sizes
     for point in plan:
         search = point.settings
         if (search.data, search.formulation, search.device, search.supernet) in seen:
@@ -94,17 +114,19 @@ def _check(plan: Sequence[Point], retrain: RetrainSettings | None, *, here: bool
         space = search.supernet.space
         if here:
             choose_device(search.device)
-        tasks = chosen_tasks(search)
-        if retrain is not None:
+        if search.data not in loaded:
+            loaded[search.data] = load_tasks(search.data, search.seed)
+        tasks = chosen_tasks(search, loaded[search.data])
+        if point.retrain is not None:
             if here:
-                choose_device(retrain.device)
+                choose_device(point.retrain.device)
             cell = random_genotype(space, torch.Generator().manual_seed(0))
             for task in tasks:
-                check_fit(cell, task, retrain)
+                check_fit(cell, task, point.retrain)
 
 
 def _run(
-    missing: Sequence[Point], settings: SweepSettings, folder: Path, console: Console, launcher: AbstractLauncher
+    missing: Sequence[Point], folder: Path, console: Console, launcher: AbstractLauncher
 ) -> tuple[dict[str, str], dict[str, int]]:
     """Run points; return the name and the error of each that failed, and the name and the signal of each stopped."""
     failed: dict[str, str] = {}
@@ -124,8 +146,7 @@ def _run(
 
     jobs = []
     for point in missing:
-        arguments = (point.name, point.settings, settings.retrain, folder / point.name)
-        jobs.append(Job(point.name, run_point, arguments))
+        jobs.append(Job(point.name, run_point, (point, folder / point.name)))
     if jobs:
         launcher.launch(jobs, folder, console, whole="the whole sweep", ended=ended)
     return failed, stopped

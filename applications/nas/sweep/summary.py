@@ -30,7 +30,7 @@ from applications.nas.sweep.point import RETRAIN, finished
 
 SKIPS = "skip connections"
 _TITLE = "A sweep"
-_FILES = {
+FILES = {
     INDEX: "the page of this sweep: start here",
     README: "the same, short, as text",
     SWEEP: "what is swept: every setting, and the varied fields",
@@ -43,37 +43,42 @@ def summarize(
     settings: SweepSettings, plan: Sequence[Point], failed: Mapping[str, str], folder: Path, console: Console
 ) -> None:
     """Print the table of a sweep; write table.csv, a figure for each varied field, and the pages of its folder."""
-    lines = collect(settings, plan, folder)
-    columns = list(dict.fromkeys(name for line in lines for name in line.results))
     axes = axes_without_seed(settings)
+    lines = collect(axes, plan, folder)
+    columns = list(dict.fromkeys(name for line in lines for name in line.results))
     for axis in axes:
         if columns and len(axis.values) > 1:
             draw_axis(axis, axes, lines, columns, folder / f"by-{axis.field}")
-    rows = _rows(axes, lines, columns)
-    write_text(folder / "table.csv", _csv(axes, lines, columns))
+    rows = as_rows(axes, lines, columns)
+    write_text(folder / "table.csv", as_csv(axes, lines, columns))
     _explain(settings, plan, failed, rows, folder)
-    console.print(_table(rows))
+    console.print(as_table(rows))
     console.print(f"start with {folder / INDEX}", highlight=False, soft_wrap=True)
 
 
-def collect(settings: SweepSettings, plan: Sequence[Point], folder: Path) -> list[Line]:
-    """Read the finished points of a sweep; what a spread is over, it says itself.
+def collect(axes: Sequence[Axis], plan: Sequence[Point], folder: Path, over: str = "searches") -> list[Line]:
+    """Read the finished points of a sweep, or of a part of a study; what a spread is over, it says itself.
+
+    Args:
+        axes: The fields whose values are compared; the seed is none of them.
+        plan: The points.
+        folder: Of the sweep.
+        over: What a point is: "searches" or "cells".
 
     Raises:
         DataError: If a file of a finished point is broken; the message names it.
     """
     groups: dict[tuple[str, ...], list[Point]] = {}
-    axes = axes_without_seed(settings)
     for point in plan:
         groups.setdefault(tuple(point.words[axis.field] for axis in axes), []).append(point)
     lines = []
     for members in groups.values():
         found: dict[str, dict[object, list[float]]] = {}
         for point in members:
-            if finished(folder / point.name, settings.retrain):
-                for name, value in _measured(folder / point.name, retrained=settings.retrain is not None):
+            if finished(folder / point.name, point):
+                for name, value in _measured(folder / point.name, retrained=point.retrain is not None):
                     found.setdefault(name, {}).setdefault(point.name, []).append(value)
-        results = {name: spread(groups, "searches") for name, groups in found.items()}
+        results = {name: spread(groups, over) for name, groups in found.items()}
         lines.append(Line({axis.field: members[0].words[axis.field] for axis in axes}, members[0], results))
     return lines
 
@@ -85,7 +90,8 @@ def _measured(folder: Path, *, retrained: bool) -> list[tuple[str, float]]:
     return [(f"{test.task}: test {test.metric}", test.error) for test in read_retrained(folder / RETRAIN).tests]
 
 
-def _rows(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> list[list[str]]:
+def as_rows(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> list[list[str]]:
+    """Return the table as text, its header first."""
     rows = [[*(axis.field for axis in axes), *columns, "over"]]
     for line in lines:
         bases = dict.fromkeys(line.results[name].basis for name in columns if name in line.results)
@@ -94,7 +100,8 @@ def _rows(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -
     return rows
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
+def as_table(rows: Sequence[Sequence[str]]) -> Table:
+    """Return the table for a terminal."""
     table = Table()
     for name in rows[0]:
         table.add_column(escape(name), justify="left" if name == "over" else "right", overflow="fold")
@@ -103,7 +110,8 @@ def _table(rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _csv(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> str:
+def as_csv(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> str:
+    """Return the table with every digit."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     header = [part for name in columns for part in (f"{name} mean", f"{name} std", f"{name} n", f"{name} over")]
@@ -129,8 +137,8 @@ def _explain(
     summary = [Text(f"{len(plan)} searches: one for each combination of the values of {' and '.join(varied)}.")]
     table: list[AbstractBlock] = [
         PageTable(rows[0], rows[1:], numbers=True),
-        Text(_about_spread(settings)),
-        *_about_strength(plan),
+        Text(about_spread(retrained=settings.retrain is not None)),
+        *about_strength(plan),
     ]
     pictures = [
         Picture(f"by-{axis.field}.svg", f"The results over {axis.field}; bars are standard deviations.")
@@ -144,7 +152,7 @@ def _explain(
     sections.append(Section("What was not varied", [settings_table(settings.search)]))
     if settings.retrain is not None:
         sections.append(Section("How the cells were trained", [settings_table(settings.retrain)]))
-    files = _FILES | {f"by-{axis.field}.svg": f"the results over {axis.field}" for axis in settings.axes}
+    files = FILES | {f"by-{axis.field}.svg": f"the results over {axis.field}" for axis in settings.axes}
     files |= {f"{point.name}/": "a search" for point in plan}
     texts = [one.text for one in summary]
     write_index(folder, _TITLE, summary=texts, facts=varied, sections=sections, files=files, warnings=alarms)
@@ -152,8 +160,9 @@ def _explain(
     write_readme(folder, _TITLE, [*summary, fact_table(varied), *table, *warned, *pictures, *again], files)
 
 
-def _about_spread(settings: SweepSettings) -> str:
-    if settings.retrain is None:
+def about_spread(*, retrained: bool) -> str:
+    """Say what the deviations of a table are."""
+    if not retrained:
         return "No cell was retrained, so there is no test error: the table counts skip connections of the found cells."
     return (
         "Mean ± standard deviation (divided by n - 1). Over searches, each search counts with the mean of its "
@@ -162,7 +171,7 @@ def _about_spread(settings: SweepSettings) -> str:
     )
 
 
-def _about_strength(plan: Sequence[Point]) -> list[Text]:
+def about_strength(plan: Sequence[Point]) -> list[Text]:
     """Say what each lambda of the sweep comes to, as strength and influence of the stage before."""
     told: dict[str, None] = {}
     for settings in (point.settings for point in plan):
