@@ -129,6 +129,8 @@ def test_what_the_other_studies_vary() -> None:
     assert rounds == [Interleaving(rounds=number, weight=20.0) for number in (1, 2, 3)]
     orders = [one.formulation.order for one in first("evidence-order") if isinstance(one.formulation, Interleaving)]
     assert orders == [("cifar100-mini", "cifar10-mini"), ("cifar10-mini", "cifar100-mini")]
+    starts = [one.formulation for one in first("evidence-start")]
+    assert starts == [Interleaving(weight=20.0, updates=3, start=start) for start in ("persistent", "previous")]
     rules = [(type(one.formulation).__name__, one.rule, one.gradient.epsilon) for one in first("evidence-rule")]
     each = [("exact", 0.01), ("first", 0.01), ("difference", 0.01), ("difference", 0.1), ("difference", 1.0)]
     assert rules == [(form, *one) for form in ("SingleTask", "Interleaving") for one in each]

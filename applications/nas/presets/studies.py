@@ -101,6 +101,13 @@ def _order(scale: Scale) -> tuple[Part, ...]:
     return (Part("order", _methods(scale)["DARTS-1st"], (orders,)),)
 
 
+def _start(scale: Scale) -> tuple[Part, ...]:
+    search = _methods(scale)["DARTS-1st"]
+    # With a single update a stage that begins at the one before finds nothing to hold: lambda would have no say.
+    several = _as(search, replace(_interleaving(search), updates=3))
+    return (Part("start", several, (Axis("formulation.start", ("persistent", "previous")),)),)
+
+
 def _rule(scale: Scale) -> tuple[Part, ...]:
     search = scale.search
     single = _as(search, SingleTask(task_names(search.data)[0]))
@@ -131,5 +138,8 @@ STUDIES: dict[str, Study] = {
     "evidence-lambda": Study("How does the strength of interleaving, lambda, change what is found?", _lambda),
     "evidence-rounds": Study("Are two rounds better than one, and three than two?", _rounds),
     "evidence-order": Study("Does it matter which task comes first?", _order),
+    "evidence-start": Study(
+        "Should a stage keep weights of its own, or begin at those that the stage before has just trained?", _start
+    ),
     "evidence-rule": Study("Does the rule of the architecture's gradient change the cell that is found?", _rule),
 }
