@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 from applications.nas.config_file import from_json, to_json
 from applications.nas.demo import DemoSettings
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.presets.scales import SCALES
 from applications.nas.retrain.ledger import Unfinished
 from applications.nas.run_folder import read_search_settings
 from applications.nas.search import begin, chosen_tasks, complete
 from applications.nas.search.stage import prepare
 from applications.nas.settings import DigitsData, RetrainData, SearchSettings
+from applications.nas.sweep.studies import make_study
 from tests.fuzz.harness import attempt, cases, scratch
 from tests.fuzz.junk import broken_bytes, mutated
 
 SEARCHES = [settings for _, settings in SEARCH.values()]
 OTHERS: list[Any] = [settings for _, settings in RETRAIN.values()]
 OTHERS += [DemoSettings(), RetrainData(), Unfinished("mine", None, None)]
+OTHERS += [make_study("evidence-order", SCALES["cpu"][1], "cpu")]
 
 
 @cases("configs", 0.5)

@@ -11,7 +11,6 @@ from applications.nas.config_file import to_json
 from applications.nas.methods import Darts, PCDarts, PDarts
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.presets.scales import SCALES, Scale
-from applications.nas.presets.studies import LAMBDAS, STUDIES, make_study
 from applications.nas.search import complete
 from applications.nas.settings import (
     CifarData,
@@ -27,6 +26,7 @@ from applications.nas.settings import (
 from applications.nas.space.operations import PRIMITIVES
 from applications.nas.sweep.folder import find_folder, read_sweep, sweep_folder
 from applications.nas.sweep.plan import Axis, Point
+from applications.nas.sweep.studies import LAMBDAS, STUDIES, make_study
 from applications.nas.sweep.study import Part, StudySettings, swept_points
 from applications.nas.tasks import task_names
 from mlo import ConfigError

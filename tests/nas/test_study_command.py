@@ -10,8 +10,8 @@ from applications.nas.cli import main
 from applications.nas.commands import sweep as command
 from applications.nas.config_file import to_json
 from applications.nas.presets.scales import SCALES
-from applications.nas.presets.studies import STUDIES, make_study
 from applications.nas.settings import CifarForm, FolderData
+from applications.nas.sweep.studies import STUDIES, make_study
 from applications.nas.sweep.study import StudySettings
 
 

@@ -101,3 +101,11 @@ def test_files_are_written(tmp_path: Path) -> None:
     paths = draw_axis(axis, [axis], lines_of(SEARCH["digits"][1], [axis]), COLUMNS, tmp_path / "by-formulation.weight")
     assert [path.name for path in paths] == ["by-formulation.weight.svg", "by-formulation.weight.png"]
     assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_many_strengths_are_named_alone(drawn: list[Figure]) -> None:
+    """Their c and rho would lie over each other, and the page lists them."""
+    axis = Axis("formulation.weight", ("0", "1", "10", "20", "100", "1000"))
+    draw_axis(axis, [axis], lines_of(SEARCH["digits"][1], [axis]), COLUMNS, Path("x"))
+    labels = [label.get_text() for label in drawn[0].axes[0].get_xticklabels()]
+    assert labels == list(axis.values)

@@ -11,10 +11,10 @@ import tyro
 
 from applications.nas.commands.common import parse
 from applications.nas.presets.scales import SCALES, Scale
-from applications.nas.presets.studies import STUDIES, make_study
 from applications.nas.settings import FolderData
 from applications.nas.sweep.folder import find_folder
 from applications.nas.sweep.launch.settings import Launching, Local
+from applications.nas.sweep.studies import STUDIES, make_study
 from applications.nas.sweep.study import StudySettings, swept_points
 from mlo import ConfigError
 

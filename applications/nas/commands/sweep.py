@@ -14,7 +14,6 @@ from applications.nas.commands.common import choose_preset, parse
 from applications.nas.commands.study import StudyCommand, read_study
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.presets.scales import SCALES
-from applications.nas.presets.studies import STUDIES
 from applications.nas.run_folder import read_search_settings
 from applications.nas.settings import RetrainSettings, SearchSettings
 from applications.nas.stopping import interruptible
@@ -24,6 +23,7 @@ from applications.nas.sweep.look import describe
 from applications.nas.sweep.look_study import describe_study
 from applications.nas.sweep.plan import Axis, SweepSettings, points
 from applications.nas.sweep.run import sweep
+from applications.nas.sweep.studies import STUDIES
 from applications.nas.sweep.study import StudySettings, Swept
 from mlo import ConfigError
 

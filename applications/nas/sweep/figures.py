@@ -17,6 +17,8 @@ _WIDTH, _HEIGHT = 3.6, 2.9
 WEIGHT = "formulation.weight"
 _DECADES = 100.0
 _DODGE = 0.12
+_FEW = 5
+"""So many labels of three lines stand side by side."""
 _MARKERS = "osD^v"
 
 
@@ -116,8 +118,11 @@ def _finish(panel: Axes, axis: Axis, lines: Sequence[Line], column: str) -> None
 
 
 def _tick(value: float, lines: Sequence[Line], axis: Axis) -> str:
-    """Return the label of a value; a lambda says nothing without c and rho, which stand below it."""
-    if axis.field != WEIGHT:
+    """Return the label of a value; a lambda says nothing without c and rho, which stand below it where there is room.
+
+    Of many values the page of the sweep lists them.
+    """
+    if axis.field != WEIGHT or len(axis.values) > _FEW:
         return f"{value:g}"
     found = [line.point.settings for line in lines if line.point.value(axis.field) == value]
     labels = {strength_label(one.formulation, one.weights.lr) for one in found}

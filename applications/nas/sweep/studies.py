@@ -113,9 +113,9 @@ def _rule(scale: Scale) -> tuple[Part, ...]:
     single = _as(search, SingleTask(task_names(search.data)[0]))
     parts = []
     for name, one in {"single": single, "interleaving": search}.items():
-        parts.append(Part(f"{name}, rule", _with_rule(one, "exact"), (Axis("gradient.rule", ("exact", "first")),)))
+        parts.append(Part(name, _with_rule(one, "exact"), (Axis("gradient.rule", ("exact", "first")),)))
         epsilons = Axis("gradient.epsilon", ("0.01", "0.1", "1"))
-        parts.append(Part(f"{name}, difference", _with_rule(one, "difference"), (epsilons,), f"{name}, rule"))
+        parts.append(Part(f"{name} difference", _with_rule(one, "difference"), (epsilons,), name))
     return tuple(parts)
 
 
