@@ -21,6 +21,7 @@ from benchmarks.quality.cases import Case, planned, points
 from benchmarks.quality.record import ROOT, keep, load, measured, solved
 
 FILE = ROOT / "docs" / "evidence" / "results" / "hypergradients.json"
+BATCH = 64
 
 
 def parse() -> argparse.Namespace:
@@ -28,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of images, resized to 16 x 16; left out: digits")
     parser.add_argument("--out", type=Path, default=FILE, help="where rows are kept")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rows", type=int, help="stop after so many new rows")
     return parser.parse_args()
 
@@ -36,16 +37,17 @@ def parse() -> argparse.Namespace:
 def run(case: Case, options: argparse.Namespace, left: int) -> int:
     """Measure the rows of a case that are not there yet, `left` at most, and return how many."""
     data = options.images.name if options.images else "digits"
+    asked = data if options.batch == BATCH else f"{data} in batches of {options.batch}"
     have, count = load(options.out), 0
-    wanted = sorted(step for step in case.steps if case.title(data, step) not in have)[:left]
+    wanted = sorted(step for step in case.steps if case.title(asked, step) not in have)[:left]
     command = "python benchmarks/hypergradient_quality.py" + (f" --images {data}" if options.images else "")
     for step, point, elsewhere in points(case, options.images, options.batch, set(wanted)) if wanted else ():
         started = time.process_time()
         row = solved(point) if case.implicit else measured(point, elsewhere)
         fields = {"data": data, "method": case.method, "channels": case.channels, "layers": case.layers}
         about = {**fields, "shape": case.shape.title, "seed": case.seed, "steps": step, "batch": options.batch}
-        keep(options.out, case.title(data, step), {**about, **row}, command)
-        print(f"{case.title(data, step)}: {time.process_time() - started:.0f} s", flush=True)
+        keep(options.out, case.title(asked, step), {**about, **row}, command)
+        print(f"{case.title(asked, step)}: {time.process_time() - started:.0f} s", flush=True)
         count += 1
     return count
 

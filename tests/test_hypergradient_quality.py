@@ -13,10 +13,11 @@ import mlo
 from applications.nas.methods import Darts, Progress
 from benchmarks.quality import page
 from benchmarks.quality.cases import Case, points
+from benchmarks.quality.implicit import against_implicit
 from benchmarks.quality.judge import compared, judged
 from benchmarks.quality.kinks import Shape, Shaped, crossed, pattern
 from benchmarks.quality.point import Point, flattened, gradient
-from benchmarks.quality.record import ROOT
+from benchmarks.quality.record import ROOT, far
 from benchmarks.quality.rules import Ahead, curvature, estimates
 
 F64 = torch.float64
@@ -120,6 +121,22 @@ def test_differences_and_moves_meet_the_same_kinks_in_different_widths():
     ends = [gradient(at.train, at.weights, at.alphas + side * d, "w")[0] @ v for side in (1, -1)]
     assert float(ends[0] - ends[1]) / 2 == pytest.approx(met(along_d.abs()), rel=1e-9)
     assert float(curvature(at)(v)[1] @ d) == 0
+
+
+def test_implicit_hypergradients_are_those_of_a_dense_solve():
+    at = point(rate=0.05)
+    ahead = Ahead.of(at)
+    found = against_implicit(ahead, far)
+    hessian = torch.autograd.functional.hessian(at.train, (at.weights, at.alphas))
+    eye = torch.eye(len(at.weights), dtype=F64)
+    right = ahead.direct - torch.linalg.solve(hessian[0][0] + eye / at.rate, ahead.v) @ hessian[0][1]
+    step = ahead.direct - at.rate * ahead.v @ hessian[0][1]
+    assert found["damping 1"]["one step"] == far(step, right)
+    assert found["damping 1"]["residual"] < 1e-8
+    assert found["open series against one step"]["1"] == [1.0, pytest.approx(0, abs=1e-12)]
+    terms = ahead.v + (eye - at.rate * hessian[0][0]) @ ahead.v
+    two = ahead.direct - at.rate * terms @ hessian[0][1]
+    assert found["open series against one step"]["2"] == far(two, step)
 
 
 def test_predictions_are_compared_as_by_hand():

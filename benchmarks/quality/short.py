@@ -54,7 +54,7 @@ def _prediction(some: Rows, move: str) -> str:
     listed = ", ".join(f"`{rule}` {error}" for rule, error in errors.items())
     return (
         f"When every entry of the architecture moves by {move}, predictions miss of what the loss really does: "
-        f"{listed}. `{name}`, the best difference there, beats the exact derivative at {won} of {len(some)} points."
+        f"{listed}. `{name}`, the best length in hindsight, beats the exact derivative at {won} of {len(some)} points."
     )
 
 
