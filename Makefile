@@ -36,6 +36,7 @@ pictures: $(VENV)/.demo ## draw the figures of the documentation again; some min
 	$(BIN)/python docs/draw/overview.py
 	$(BIN)/python docs/draw/plots.py
 	$(BIN)/python docs/draw/cell.py
+	$(BIN)/python docs/draw/hypergradients.py
 	$(BIN)/python -m examples.figures
 
 fuzz: $(VENV)/.test ## 20,000 random inputs: each gives a result or one line that says what is wrong; an hour or less

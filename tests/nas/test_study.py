@@ -105,7 +105,7 @@ def test_the_table_holds_each_method_in_each_formulation() -> None:
     forms = [*tasks, MultiTask(), Interleaving(rounds=2, weight=20.0)]
     assert found == {(*method, form) for method in methods for form in forms}
     assert [point.cell for point in plan][-1] == 0
-    assert sum(point.cell is not None for point in study("evidence-table")) == 8
+    assert sum(point.cell is not None for point in study("evidence-table")) == 6
 
 
 def test_the_paper_is_as_the_published_presets() -> None:

@@ -88,7 +88,7 @@ def test_refusals(words: str, told: str, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_dry_run_lists_the_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "evidence-table", "--seeds", "0", "1", "--dry-run", "--workers", "2"]) == 0
     shown = capsys.readouterr().out
-    assert "40 points, of which 0 are finished; each is a search or a random cell, trained 1 time on each task" in shown
+    assert "38 points, of which 0 are finished; each is a search or a random cell, trained 1 time on each task" in shown
     assert "\n  P-DARTS interleaving: 2 points, 0 finished\n" in shown
     first, second = shown.index("\n  random-2\n"), shown.index("\n  darts-1st-single,task=cifar100-mini,seed=1\n")
     assert first < second, "seed by seed"

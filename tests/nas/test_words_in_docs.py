@@ -10,10 +10,11 @@ import pytest
 
 from applications.nas.cli import COMMANDS, main
 from applications.nas.presets import RETRAIN, SEARCH
+from applications.nas.sweep.studies import STUDIES
 from tests.markdown import code_spans, name_of, pages, prose
 
 INDENTED = re.compile(r"^    (?:\$ |(?:python|pip|make|git|torchrun|mlo-nas) ).*", flags=re.MULTILINE)
-PRESETS = {"search": SEARCH, "sweep": SEARCH, "retrain": RETRAIN}
+PRESETS = {"search": SEARCH, "sweep": {**SEARCH, **STUDIES}, "retrain": RETRAIN}
 HELP = (
     *("search digits", "search digits data:folders", "search darts-2nd-paper data:imagenet", "search pdarts-paper"),
     *("search darts-2nd-paper formulation:single", "retrain digits", "retrain cifar network:torchvision"),
