@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from applications.nas.report.csv_input import read_number, read_rows
 from mlo import DataError
 
 CLAIMS = Path(__file__).with_name("claims.csv")
@@ -60,34 +59,22 @@ def read_claims(file: Path) -> list[Claim]:
     Raises:
         DataError: If something in it is not as it should be; the message names the line.
     """
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as CSV: {error}") from error
     found: dict[str, Claim] = {}
-    for number, row in enumerate(rows, start=1):
-        claim = _claim(row, f"{file}, row {number}")
+    needed = ("id", "sentence", "task", "method", "rival", "source")
+    for where, texts in read_rows(file, [field.name for field in fields(Claim)], needed):
+        claim = _claim(texts, where)
         if claim.id in found:
-            raise DataError(f"{file}, row {number}: 'id' {claim.id!r} stands above, too: give each claim its own")
+            raise DataError(f"{where}: 'id' {claim.id!r} stands above, too: give each claim its own")
         found[claim.id] = claim
     return list(found.values())
 
 
-def _claim(row: Mapping[str, str | None], where: str) -> Claim:
-    known = [field.name for field in fields(Claim)]
-    unknown = [str(name) for name in row if name not in known]
-    if unknown:
-        raise DataError(f"{where}: no column is called {', '.join(unknown)}; they are {', '.join(known)}")
-    texts = {name: (row.get(name) or "").strip() for name in known}
-    for name in ("id", "sentence", "task", "method", "rival", "source"):
-        if not texts[name]:
-            raise DataError(f"{where}: {name!r} is empty: say which {name} it is")
+def _claim(texts: Mapping[str, str], where: str) -> Claim:
     if texts["kind"] not in get_args(Kind):
         raise DataError(f"{where}: 'kind' is {texts['kind']!r}: give {', '.join(get_args(Kind))}")
     if ("*" in texts["rival"]) > ("*" in texts["method"]):
         raise DataError(f"{where}: 'rival' is {texts['rival']!r}, and 'method' has no *: write * in both")
-    matters = _number(texts["matters"], "matters", where)
+    matters = read_number(texts["matters"], "matters", where)
     if matters is not None and matters <= 0:
         raise DataError(f"{where}: 'matters' is {texts['matters']!r}: give a positive number, or leave it empty")
     return Claim(
@@ -100,7 +87,7 @@ def _claim(row: Mapping[str, str | None], where: str) -> Claim:
         rival=texts["rival"],
         rival_settings=_settings(texts["rival_settings"], "rival_settings", where),
         matters=SMALLEST if matters is None else matters,
-        quoted=_number(texts["quoted"], "quoted", where),
+        quoted=read_number(texts["quoted"], "quoted", where),
         source=texts["source"],
     )
 
@@ -113,15 +100,3 @@ def _settings(text: str, name: str, where: str) -> dict[str, str]:
             raise DataError(f"{where}: {name!r} is {text!r}: write path=value, each path once, with ; between them")
         found[path] = value
     return found
-
-
-def _number(text: str, name: str, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise DataError(f"{where}: {name!r} is {text!r}, no number: leave it empty if it is not known") from error
-    if not math.isfinite(value):
-        raise DataError(f"{where}: {name!r} is {text!r}: give a finite number")
-    return value

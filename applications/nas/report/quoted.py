@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from applications.nas.report.csv_input import read_number, read_rows
 from mlo import DataError
 
 PUBLISHED = Path(__file__).with_name("quoted.csv")
@@ -56,12 +55,8 @@ def read_quoted(file: Path) -> list[Quoted]:
     Raises:
         DataError: If something in it is not as it should be; the message names the line.
     """
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as CSV: {error}") from error
-    return [_row(row, f"{file}, row {number}") for number, row in enumerate(rows, start=1)]
+    known = [field.name for field in fields(Quoted)]
+    return [_row(texts, where) for where, texts in read_rows(file, known, ("table", "method", "source"))]
 
 
 def same_data(table: str, task: str) -> bool:
@@ -80,29 +75,10 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _row(row: Mapping[str, str | None], where: str) -> Quoted:
-    known = [field.name for field in fields(Quoted)]
-    unknown = [str(name) for name in row if name not in known]
-    if unknown:
-        raise DataError(f"{where}: no column is called {', '.join(unknown)}; they are {', '.join(known)}")
-    texts = {name: (row.get(name) or "").strip() for name in known}
-    for name in ("table", "method", "source"):
-        if not texts[name]:
-            raise DataError(f"{where}: {name!r} is empty: say which {name} it is")
+def _row(texts: Mapping[str, str], where: str) -> Quoted:
     if texts["checked"] not in ("yes", "no", ""):
         raise DataError(f"{where}: 'checked' is {texts['checked']!r}: give yes or no")
-    error, std, top5, params, adds, cost = (_number(texts[name], name, where) for name in known[2:8])
+    figures = list(texts)[2:8]
+    error, std, top5, params, adds, cost = (read_number(texts[name], name, where, negative=False) for name in figures)
     checked = texts["checked"] == "yes"
     return Quoted(texts["table"], texts["method"], error, std, top5, params, adds, cost, checked, texts["source"])
-
-
-def _number(text: str, name: str, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise DataError(f"{where}: {name!r} is {text!r}, no number: leave it empty if it is not known") from error
-    if not (math.isfinite(value) and value >= 0):
-        raise DataError(f"{where}: {name!r} is {text!r}: give a finite number that is not negative")
-    return value
