@@ -15,9 +15,8 @@ from applications.nas.settings import RetrainSettings, SearchSettings
 from applications.nas.space.genotype import Genotype
 from applications.nas.space.zoo import ZOO
 from applications.nas.stopping import Stopper
+from applications.nas.sweep import pictures as pictures_module
 from applications.nas.sweep import point as point_module
-from applications.nas.sweep import study_summary as study_module
-from applications.nas.sweep import summary as summary_module
 from applications.nas.sweep.launch import local as local_module
 from tests.nas.made_runs import made_retraining, made_search
 
@@ -47,8 +46,7 @@ class World:
         monkeypatch.setattr(point_module, "read_genotype", lambda folder: ZOO["DARTS_V2"])
         monkeypatch.setattr(point_module, "retrain_run", self.retrain)
         monkeypatch.setattr(local_module, "try_jobs", self.jobs)
-        monkeypatch.setattr(summary_module, "draw_axis", self.draw)
-        monkeypatch.setattr(study_module, "draw_axis", self.draw)
+        monkeypatch.setattr(pictures_module, "draw_axis", self.draw)
 
     def search(self, settings: SearchSettings, folder: Path, tick: object, *, stopper: Stopper) -> None:
         assert not folder.exists(), "a search begins in a new folder"

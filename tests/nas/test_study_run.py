@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from applications.nas.commands import report
 from applications.nas.jobs import Job
 from applications.nas.presets import RETRAIN, SEARCH
 from applications.nas.report.read import find_runs
@@ -130,6 +131,33 @@ def test_a_report_pools_the_random_cells(world: World, tmp_path: Path) -> None:
     rows = {row.method: row for row in measured_rows(found.retrained, "digits", "error %")}
     assert rows["random"].error.count > 1, "equal cells count once"
     assert rows["random"].days == 0.0
+
+
+def test_a_report_has_the_figures_of_a_study(world: World, tmp_path: Path) -> None:
+    study, tables = tmp_path / "study", tmp_path / "tables"
+    run(study)
+    before = sorted(study.rglob("*"))
+    report.run([str(study), "--out", str(tables)], Console(file=io.StringIO()))
+    assert sorted(file.name for file in tables.glob("*.svg")) == [
+        "curve-by-formulation.weight.svg",
+        "single-by-formulation.task.svg",
+    ]
+    text = (tables / "report.md").read_text()
+    about = "curve: results over formulation.weight; bars are standard deviations."
+    assert f"![{about}](curve-by-formulation.weight.svg)" in text
+    assert sorted(study.rglob("*")) == before
+
+
+def test_a_report_of_several_sweeps_names_figures_by_their_folders(world: World, tmp_path: Path) -> None:
+    for name in ("a/one", "b/one", "b/two"):
+        run(tmp_path / name)
+    (tmp_path / "b/two/sweep.json").write_text("{")
+    report.run([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "t")], Console(file=io.StringIO()))
+    assert sorted(file.name for file in (tmp_path / "t").glob("*weight.svg")) == [
+        "one-0-curve-by-formulation.weight.svg",
+        "one-1-curve-by-formulation.weight.svg",
+    ]
+    assert f"{tmp_path / 'b/two'}: no figures: " in (tmp_path / "t/report.md").read_text().replace("\\", "")
 
 
 def test_finished_points_are_not_run_again(world: World, tmp_path: Path) -> None:

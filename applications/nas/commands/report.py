@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from applications.nas.report.sheet import print_sheet
 from applications.nas.report.table import make_tables
 from applications.nas.report.writers import as_latex, as_markdown, print_table
 from applications.nas.run_folder import write_text
+from applications.nas.run_folder.page import Picture
+from applications.nas.sweep.folder import SWEEP
+from applications.nas.sweep.pictures import draw_sweep
 from mlo import ConfigError, DataError
 
 
@@ -33,7 +37,8 @@ class ReportCommand:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of searches, retrainings, sweeps and demos; what is below them is found."""
     out: Path = Path("report")
-    """Folder for report.md, .csv and .tex, comparisons.csv and verdicts.csv; files of these names are replaced."""
+    """Folder for report.md, .csv and .tex, comparisons.csv, verdicts.csv, and figures of sweeps; files of these names
+    are replaced."""
     quoted: Path | None = None
     """A CSV file with more published rows, with the columns of the one that ships (report/quoted.csv)."""
     published: bool = True
@@ -60,7 +65,8 @@ def run(words: list[str], console: Console) -> None:
     evidence = weigh(tables, claims)
     worked_out = sheets(evidence)
     command.out.mkdir(parents=True, exist_ok=True)
-    write_text(command.out / "report.md", as_markdown(tables, left_out, worked_out))
+    pictures = _draw(command.runs, command.out, left_out)
+    write_text(command.out / "report.md", as_markdown(tables, left_out, worked_out, pictures))
     write_text(command.out / "report.csv", as_csv(tables))
     write_text(command.out / "report.tex", as_latex(tables, left_out, worked_out))
     write_text(command.out / "comparisons.csv", comparisons_csv(evidence))
@@ -73,8 +79,24 @@ def run(words: list[str], console: Console) -> None:
         print_sheet(sheet, console)
     for line in left_out:
         console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-    files = "report.md, report.csv, report.tex, comparisons.csv, verdicts.csv"
-    console.print(f"written: {command.out}/{files}", highlight=False, soft_wrap=True)
+    files = ["report.md, report.csv, report.tex, comparisons.csv, verdicts.csv", *(one.file for one in pictures)]
+    console.print(f"written: {command.out}/{', '.join(files)}", highlight=False, soft_wrap=True)
+
+
+def _draw(runs: Sequence[Path], into: Path, left_out: list[str]) -> list[Picture]:
+    """Draw the figures of all sweeps in and below some folders; add what cannot be drawn to what is left out."""
+    sweeps = list(dict.fromkeys(file.parent.resolve() for run in runs for file in sorted(run.rglob(SWEEP))))
+    drawn: list[Picture] = []
+    for number, folder in enumerate(sweeps):
+        names = [other.name for other in sweeps]
+        prefix = "" if len(sweeps) == 1 else f"{folder.name}-"
+        if names.count(folder.name) > 1:
+            prefix = f"{folder.name}-{number}-"
+        try:
+            drawn += draw_sweep(folder, into, prefix)
+        except (ConfigError, DataError) as error:
+            left_out.append(f"{folder}: no figures: {error}")
+    return drawn
 
 
 def _left_out(found: Found) -> list[str]:

@@ -32,6 +32,7 @@ finished, every method has been tried once. Ctrl-C ends it; the same command aga
   --data.roots A B the folders of images, where the scale takes folders; each is a task
   --seeds 0 1 2    the searches of each line of the table
   --random 4       random cells for each seed, where the study has them
+  --reuse DIR      copy what another sweep or study has finished with the same settings
   --dry-run        list the points and what is missing, and run nothing
 
 Any field of the scale can be changed: those of the search as --epochs 5 --supernet.channels 8, those of the retraining
@@ -51,6 +52,8 @@ class StudyCommand:
     """Points at a time on this machine, in processes of one thread each."""
     dry_run: bool = False
     """Tell what would be run, and run nothing."""
+    reuse: tuple[Path, ...] = ()
+    """Folders of other sweeps or studies: points that they have finished with the same settings are copied."""
     out: Path | None = None
     """Folder of the study; left out: runs/STUDY-SCALE-N, the one that holds this very study if there is one."""
 

@@ -68,6 +68,8 @@ class SweepCommand:
     """Points at a time on this machine, in processes of one thread each."""
     dry_run: bool = False
     """Tell what would be launched, and launch nothing."""
+    reuse: tuple[Path, ...] = ()
+    """Folders of other sweeps or studies: points that they have finished with the same settings are copied."""
     out: Path | None = None
     """Folder of the sweep; left out: runs/sweep-PRESET-N, the one that holds this very sweep if there is one."""
 
@@ -91,6 +93,8 @@ class ResumeCommand:
     """Points at a time on this machine, in processes of one thread each."""
     dry_run: bool = False
     """Tell what would be launched, and launch nothing."""
+    reuse: tuple[Path, ...] = ()
+    """Folders of other sweeps or studies: points that they have finished with the same settings are copied."""
 
 
 def run(words: list[str], console: Console) -> None:
@@ -142,7 +146,7 @@ def _run(
         return
     launcher = command.launcher.launcher(command.workers, folder.absolute().name)
     with interruptible():
-        sweep(settings, folder, console, launcher=launcher)
+        sweep(settings, folder, console, launcher=launcher, reuse=command.reuse)
 
 
 def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:

@@ -14,6 +14,7 @@ from rich.table import Table as ConsoleTable
 from applications.nas.report.markup import md, md_row, tex, tex_row
 from applications.nas.report.sheet import Sheet, sheet_latex, sheet_markdown
 from applications.nas.report.table import MARK, Table, references
+from applications.nas.run_folder.page import Picture
 
 QUOTED = "quoted, not measured here"
 
@@ -113,8 +114,10 @@ def print_table(table: Table, console: Console) -> None:
     console.print()
 
 
-def as_markdown(tables: Sequence[Table], left_out: Sequence[str], sheets: Sequence[Sheet] = ()) -> str:
-    """Return all tables with their notes as Markdown, and what was worked out from them."""
+def as_markdown(
+    tables: Sequence[Table], left_out: Sequence[str], sheets: Sequence[Sheet] = (), pictures: Sequence[Picture] = ()
+) -> str:
+    """Return all tables with their notes as Markdown, figures, and what was worked out from them."""
     lines = ["# Report", ""]
     for table in tables:
         text = cells(table)
@@ -126,6 +129,10 @@ def as_markdown(tables: Sequence[Table], left_out: Sequence[str], sheets: Sequen
             lines.append(md_row([f"*{QUOTED}*"] + [""] * (len(text.header) - 1)))
             lines += [md_row([md(cell or "-") for cell in row]) for row in text.quoted]
         lines += ["", *(f"- {md(note)}" for note in table.notes), ""]
+    if pictures:
+        lines += ["## Figures", ""]
+    for picture in pictures:
+        lines += [picture.markdown(), ""]
     for sheet in sheets:
         lines += sheet_markdown(sheet)
     if left_out:

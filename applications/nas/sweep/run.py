@@ -24,6 +24,7 @@ from applications.nas.sweep.folder import sweep_folder
 from applications.nas.sweep.launch.base import AbstractLauncher
 from applications.nas.sweep.plan import Point
 from applications.nas.sweep.point import check_unchanged, finished, run_point
+from applications.nas.sweep.reuse import take_finished
 from applications.nas.sweep.study import StudySettings, Swept, swept_points
 from applications.nas.sweep.study_summary import summarize_study
 from applications.nas.sweep.summary import summarize
@@ -31,7 +32,9 @@ from applications.nas.tasks import choose_device, load_tasks
 from mlo import ConfigError, MLOError
 
 
-def sweep(settings: Swept, folder: Path, console: Console, *, launcher: AbstractLauncher) -> None:
+def sweep(
+    settings: Swept, folder: Path, console: Console, *, launcher: AbstractLauncher, reuse: Sequence[Path] = ()
+) -> None:
     """Search at every point, retrain what was found, and write a summary; points that are finished are not repeated.
 
     A point that fails does not end the sweep: the error is kept in its folder, and the point is tried again when the
@@ -42,6 +45,7 @@ def sweep(settings: Swept, folder: Path, console: Console, *, launcher: Abstract
         folder: New, empty, or that of this very sweep.
         console: Where progress and summary go.
         launcher: What runs the points.
+        reuse: Folders of other sweeps; what they have finished with the same settings is copied.
 
     Raises:
         ConfigError: If the request is not sound; then nothing has run.
@@ -56,6 +60,10 @@ def sweep(settings: Swept, folder: Path, console: Console, *, launcher: Abstract
         for point in plan:
             check_unchanged(folder / point.name, point)
         missing = [point for point in plan if not finished(folder / point.name, point)]
+        taken = take_finished(missing, folder, reuse)
+        for name, source in taken.items():
+            console.print(f"{name}: taken from {source}", highlight=False, markup=False, soft_wrap=True)
+        missing = [point for point in missing if point.name not in taken]
         if len(missing) < len(plan):
             told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
             console.print(told, highlight=False)

@@ -13,12 +13,13 @@ from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Secti
 from applications.nas.run_folder.page import Table as PageTable
 from applications.nas.settings_table import settings_table
 from applications.nas.sweep.alike import HEAD, alike_rows
-from applications.nas.sweep.figures import draw_axis
+from applications.nas.sweep.collect import collect
 from applications.nas.sweep.line import Line
+from applications.nas.sweep.pictures import draw_part
 from applications.nas.sweep.plan import Axis, Point
 from applications.nas.sweep.raw import points_csv
-from applications.nas.sweep.study import RANDOM, Part, StudySettings, stem_of
-from applications.nas.sweep.summary import FILES, about_spread, about_strength, as_csv, as_rows, as_table, collect
+from applications.nas.sweep.study import RANDOM, StudySettings
+from applications.nas.sweep.summary import FILES, about_spread, about_strength, as_csv, as_rows, as_table
 
 _PART = Axis("part", ())
 """What the lines of the table differ in: a part, and the values that it varies."""
@@ -37,7 +38,8 @@ def summarize_study(
     if settings.random:
         found[RANDOM] = collect((), _of(plan, RANDOM), folder, over="cells")
     columns = list(dict.fromkeys(name for lines in found.values() for line in lines for name in line.results))
-    pictures = [picture for part in settings.parts for picture in _draw(part, found[part.name], columns, folder)]
+    drawn = [draw_part(part.name, part.axes, found[part.name], columns, folder) for part in settings.parts]
+    pictures = [picture for pictures in drawn for picture in pictures]
     lines = [_labeled(name, line) for name, lines in found.items() for line in lines]
     rows = as_rows((_PART,), lines, columns)
     write_text(folder / "table.csv", as_csv((_PART,), lines, columns))
@@ -56,18 +58,6 @@ def _labeled(part: str, line: Line) -> Line:
     """Put a part and what it varies into one column."""
     words = [f"{field.rpartition('.')[2]} {word}" for field, word in line.words.items()]
     return Line({_PART.field: ", ".join([part, *words])}, line.point, line.results)
-
-
-def _draw(part: Part, lines: Sequence[Line], columns: Sequence[str], folder: Path) -> list[Picture]:
-    """Draw the results of a part over each field that it varies."""
-    drawn = []
-    measured = [name for name in columns if any(name in line.results for line in lines)]
-    for axis in part.axes if measured else ():
-        if len(axis.values) > 1:
-            stem = folder / f"{stem_of(part.name)}-by-{axis.field}"
-            draw_axis(axis, part.axes, lines, measured, stem)
-            drawn.append(Picture(f"{stem.name}.svg", f"{part.name}: results over {axis.field}; bars are deviations."))
-    return drawn
 
 
 def _explain(

@@ -12,23 +12,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from applications.nas.files import write_text
-from applications.nas.report.read import read_retrained
-from applications.nas.report.records import read_searched
-from applications.nas.report.spread import spread
 from applications.nas.run_folder.index import INDEX, README, write_index, write_readme
 from applications.nas.run_folder.page import AbstractBlock, Code, Picture, Section, Text, fact_table
 from applications.nas.run_folder.page import Table as PageTable
 from applications.nas.search.words import strength
 from applications.nas.settings import Interleaving
 from applications.nas.settings_table import settings_table
-from applications.nas.sweep.figures import draw_axis
+from applications.nas.sweep.collect import collect
 from applications.nas.sweep.folder import SWEEP
 from applications.nas.sweep.launch.place import JOBS
 from applications.nas.sweep.line import Line
+from applications.nas.sweep.pictures import draw_part
 from applications.nas.sweep.plan import Axis, Point, SweepSettings, axes_without_seed
-from applications.nas.sweep.point import RETRAIN, finished
 
-SKIPS = "skip connections"
 _TITLE = "A sweep"
 FILES = {
     INDEX: "the page of this sweep: start here",
@@ -46,48 +42,12 @@ def summarize(
     axes = axes_without_seed(settings)
     lines = collect(axes, plan, folder)
     columns = list(dict.fromkeys(name for line in lines for name in line.results))
-    for axis in axes:
-        if columns and len(axis.values) > 1:
-            draw_axis(axis, axes, lines, columns, folder / f"by-{axis.field}")
+    pictures = draw_part("", axes, lines, columns, folder)
     rows = as_rows(axes, lines, columns)
     write_text(folder / "table.csv", as_csv(axes, lines, columns))
-    _explain(settings, plan, failed, rows, folder)
+    _explain(settings, plan, failed, rows, pictures, folder)
     console.print(as_table(rows))
     console.print(f"start with {folder / INDEX}", highlight=False, soft_wrap=True)
-
-
-def collect(axes: Sequence[Axis], plan: Sequence[Point], folder: Path, over: str = "searches") -> list[Line]:
-    """Read the finished points of a sweep, or of a part of a study; what a spread is over, it says itself.
-
-    Args:
-        axes: The fields whose values are compared; the seed is none of them.
-        plan: The points.
-        folder: Of the sweep.
-        over: What a point is: "searches" or "cells".
-
-    Raises:
-        DataError: If a file of a finished point is broken; the message names it.
-    """
-    groups: dict[tuple[str, ...], list[Point]] = {}
-    for point in plan:
-        groups.setdefault(tuple(point.words[axis.field] for axis in axes), []).append(point)
-    lines = []
-    for members in groups.values():
-        found: dict[str, dict[object, list[float]]] = {}
-        for point in members:
-            if finished(folder / point.name, point):
-                for name, value in _measured(folder / point.name, retrained=point.retrain is not None):
-                    found.setdefault(name, {}).setdefault(point.name, []).append(value)
-        results = {name: spread(groups, over) for name, groups in found.items()}
-        lines.append(Line({axis.field: members[0].words[axis.field] for axis in axes}, members[0], results))
-    return lines
-
-
-def _measured(folder: Path, *, retrained: bool) -> list[tuple[str, float]]:
-    """Return what a point measured, by column; without a retraining, what is known of its cell."""
-    if not retrained:
-        return [(SKIPS, float(sum(read_searched(folder).skips.values())))]
-    return [(f"{test.task}: test {test.metric}", test.error) for test in read_retrained(folder / RETRAIN).tests]
 
 
 def as_rows(axes: Sequence[Axis], lines: Sequence[Line], columns: Sequence[str]) -> list[list[str]]:
@@ -130,6 +90,7 @@ def _explain(
     plan: Sequence[Point],
     failed: Mapping[str, str],
     rows: Sequence[Sequence[str]],
+    pictures: Sequence[Picture],
     folder: Path,
 ) -> None:
     """Write the pages of the folder."""
@@ -140,11 +101,6 @@ def _explain(
         Text(about_spread(retrained=settings.retrain is not None)),
         *about_strength(plan),
     ]
-    pictures = [
-        Picture(f"by-{axis.field}.svg", f"The results over {axis.field}; bars are standard deviations.")
-        for axis in settings.axes
-        if (folder / f"by-{axis.field}.svg").is_file()
-    ]
     alarms = [f"{name} failed, and is not in the table: {error}" for name, error in failed.items()]
     again: list[AbstractBlock] = [Text("To run what is missing, and compare with what was published:")]
     again += [Code("mlo-nas sweep --resume .\nmlo-nas report .")]
@@ -152,7 +108,7 @@ def _explain(
     sections.append(Section("What was not varied", [settings_table(settings.search)]))
     if settings.retrain is not None:
         sections.append(Section("How the cells were trained", [settings_table(settings.retrain)]))
-    files = FILES | {f"by-{axis.field}.svg": f"the results over {axis.field}" for axis in settings.axes}
+    files = FILES | {picture.file: picture.caption for picture in pictures}
     files |= {f"{point.name}/": "a search" for point in plan}
     texts = [one.text for one in summary]
     write_index(folder, _TITLE, summary=texts, facts=varied, sections=sections, files=files, warnings=alarms)
