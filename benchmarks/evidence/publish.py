@@ -1,0 +1,79 @@
+"""Make the reports of all studies that are kept, and put what they say into docs/evidence/results.md.
+
+PYTHONPATH=. python benchmarks/evidence/publish.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from applications.nas.commands import report
+from applications.nas.sweep.studies import STUDIES
+from benchmarks.evidence.archive import RESULTS, ROOT, RUNS, unpack
+from benchmarks.evidence.parts import PARTS
+from benchmarks.evidence.short import short
+from benchmarks.evidence.study import Kept, read_kept
+from benchmarks.generated import filled
+
+PAGE = ROOT / "docs" / "evidence" / "results.md"
+_DROPPED = ("*.png", "report.tex")
+
+
+def reported(name: str, folder: Path, into: Path) -> None:
+    """Write what `mlo-nas report` says of a study.
+
+    Args:
+        name: Of the study.
+        folder: Where it is unpacked.
+        into: Where the files go.
+    """
+    report.run([str(folder), "--out", str(into)], Console(file=io.StringIO(), width=200))
+    for pattern in _DROPPED:
+        for file in into.glob(pattern):
+            file.unlink()
+    page = into / "report.md"
+    text = page.read_text(encoding="utf-8").replace("# Report\n", f"# {name}\n\n{_about(name)}\n", 1)
+    page.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _about(name: str) -> str:
+    return (
+        f"{STUDIES[name].about} Made by `mlo-nas report` from the runs that are kept in `{RUNS}` beside this page; "
+        "[Results](../../results.md) says what it comes to."
+    )
+
+
+def published(into: Path) -> list[Kept]:
+    """Make the reports of all studies that are kept, each in a folder of its name, and return what they say."""
+    found = []
+    for name in STUDIES:
+        if (RESULTS / name / RUNS).is_file():
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place) / name
+                unpack(name, folder)
+                (into / name).mkdir(parents=True, exist_ok=True)
+                reported(name, folder, into / name)
+                found.append(read_kept(name, folder, into / name))
+    return found
+
+
+def generated(page: str, studies: list[Kept]) -> str:
+    """Return the page of results with all its parts."""
+    for part, write in PARTS.items():
+        page = filled(page, part, write(studies))
+    return filled(page, "short", short(studies))
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    studies = published(RESULTS)
+    PAGE.write_text(generated(PAGE.read_text(encoding="utf-8"), studies), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

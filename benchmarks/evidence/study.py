@@ -1,0 +1,98 @@
+"""What is kept of a study, read from its runs and its report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from applications.nas.sweep.alike import alike_rows
+from applications.nas.sweep.folder import read_sweep
+from applications.nas.sweep.plan import SEED
+from applications.nas.sweep.point import finished
+from applications.nas.sweep.raw import seconds_of
+from applications.nas.sweep.reuse import TAKEN
+from applications.nas.sweep.study import StudySettings, swept_points
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A study and its report.
+
+    Attributes:
+        name: Such as "evidence-table".
+        scale: Such as "cpu".
+        seeds: Those of which every search is there.
+        planned: All that were to be run.
+        searches: Finished ones.
+        random: Random cells that are trained.
+        hours: Of one core: what its searches and trainings took, without those that another study ran.
+        taken: Points that another study ran.
+        commits: Of the code that ran them.
+        days: On which they began.
+        torch: Its version.
+        comparisons: Of the report.
+        verdicts: Of the report, on claims that it can judge.
+        alike: How many edges its cells share.
+    """
+
+    name: str
+    scale: str
+    seeds: tuple[int, ...]
+    planned: tuple[int, ...]
+    searches: int
+    random: int
+    hours: float
+    taken: int
+    commits: tuple[str, ...]
+    days: tuple[str, ...]
+    torch: tuple[str, ...]
+    comparisons: Sequence[Row]
+    verdicts: Sequence[Row]
+    alike: Sequence[Sequence[str]]
+
+
+def read_kept(name: str, folder: Path, report: Path) -> Kept:
+    """Read a study that is unpacked.
+
+    Args:
+        name: Its name.
+        folder: Where it is.
+        report: Where its report is.
+    """
+    settings = read_sweep(folder)
+    assert isinstance(settings, StudySettings)  # the archive keeps nothing else
+    plan = swept_points(settings)
+    there = [point for point in plan if finished(folder / point.name, point)]
+    own = [point for point in there if not (folder / point.name / TAKEN).is_file()]
+    missing = {point.words[SEED] for point in plan if point.cell is None and point not in there}
+    about = [json.loads(file.read_text()) for file in sorted(folder.glob("*/environment.json"))]
+    return Kept(
+        name,
+        settings.scale,
+        tuple(seed for seed in settings.seeds if str(seed) not in missing),
+        settings.seeds,
+        sum(point.cell is None for point in there),
+        sum(point.cell is not None for point in there),
+        sum(seconds_of(folder / point.name) for point in own) / 3600,
+        len(there) - len(own),
+        _values(about, "commit", 12),
+        _values(about, "started", 10),
+        _values(about, "torch", 20),
+        _rows(report / "comparisons.csv"),
+        [row for row in _rows(report / "verdicts.csv") if row["test"]],
+        alike_rows(settings, plan, folder),
+    )
+
+
+def _values(about: Sequence[Mapping[str, Any]], name: str, length: int) -> tuple[str, ...]:
+    return tuple(sorted({str(one[name])[:length] for one in about}))
+
+
+def _rows(file: Path) -> list[Row]:
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
