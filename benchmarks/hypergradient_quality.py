@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -31,6 +32,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rows", type=int, help="stop after so many new rows")
+    parser.add_argument(
+        "--share", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="every N-th search from K"
+    )
     return parser.parse_args()
 
 
@@ -57,7 +61,8 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("mlo").setLevel(logging.ERROR)
     left = options.rows if options.rows is not None else 10**9
-    for case in planned(options.seeds):
+    first, every = options.share
+    for case in islice(planned(options.seeds), first, None, every):
         left -= run(case, options, left)
         if left <= 0:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -99,10 +100,15 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def keep(path: Path, title: str, row: dict[str, Any], command: str) -> None:
-    """Add a row to the file, which is whole at every moment."""
-    rows = load(path)
-    rows[title] = {"machine": machine(), "commit": commit(), "command": command, **row}
+    """Add a row to the file, which is whole at every moment; several programs may do so."""
+    about = {"machine": machine(), "commit": commit(), "command": command}
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in rows.items()) + "\n}\n")
-    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed
+        rows = load(path) | {title: {**about, **row}}
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in rows.items()) + "\n}\n")
+        os.replace(fresh, path)
+    finally:
+        os.close(folder)
