@@ -239,3 +239,4 @@ def test_a_demo(tmp_path: Path) -> None:
     assert [one.error.count for one in (row, single, random)] == [2, 2, 2]
     assert random.days == 0.0
     assert row.settings["retrain.epochs"] == "5"
+    assert row.settings["retrain.smoothing"] == "0", "what is new since it ran has its default"

@@ -28,13 +28,22 @@ def test_the_claims_that_ship() -> None:
             ("IL-*", "IL-*")
         }
         assert {claim.rival for claim in mine if claim.kind == "no larger"} == set(bases)
-        (order,) = [claim for claim in mine if claim.kind == "same"]
-        assert (order.settings, order.rival_settings) == (
-            {"order": "CIFAR-100,CIFAR-10"},
-            {"order": "CIFAR-10,CIFAR-100"},
-        )
-    rounds = claims["cifar10-rounds"]
-    assert (rounds.settings, rounds.rival_settings) == ({"formulation.rounds": "2"}, {"formulation.rounds": "1"})
+        settings = {
+            claim.id.split("-", 1)[1]: (claim.kind, *claim.settings.items(), *claim.rival_settings.items())
+            for claim in mine
+            if claim.method == "IL-*"
+        }
+        weight, rounds, start = "formulation.weight", "formulation.rounds", "formulation.start"
+        assert settings == {
+            "held": ("better", (weight, "20"), (weight, "0")),
+            "held-too-much": ("better", (weight, "20"), (weight, "1000")),
+            "lambda-helps": ("better", (weight, "100"), (weight, "10")),
+            "lambda-hurts": ("better", (weight, "100"), (weight, "1000")),
+            "rounds": ("better", (rounds, "2"), (rounds, "1")),
+            "rounds-three": ("better", (rounds, "3"), (rounds, "2")),
+            "order": ("same", ("order", "CIFAR-100,CIFAR-10"), ("order", "CIFAR-10,CIFAR-100")),
+            "start": ("same", (start, "persistent"), (start, "previous")),
+        }
 
 
 def test_quoted_differences_are_those_of_the_quoted_rows() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from applications.nas.commands.common import parse
+from applications.nas.commands.study_options import check_options
 from applications.nas.presets.scales import SCALES, Scale
 from applications.nas.settings import FolderData
 from applications.nas.sweep.folder import find_folder
@@ -36,7 +37,8 @@ finished, every method has been tried once. Ctrl-C ends it; the same command aga
   --dry-run        list the points and what is missing, and run nothing
 
 Any field of the scale can be changed: those of the search as --epochs 5 --supernet.channels 8, those of the retraining
-as --retrain.epochs 20, those of P-DARTS and PC-DARTS as --pdarts.deeper 0 2 4 --pcdarts.portion 4.
+as --retrain.epochs 20, those of P-DARTS and PC-DARTS as --pdarts.deeper 0 2 4 --pcdarts.portion 4. What the study
+varies or sets itself is no option.
 
 """
 
@@ -73,6 +75,7 @@ def read_study(words: list[str]) -> tuple[StudySettings, Path, StudyCommand]:
     command = parse(StudyCommand(scale), rest, f"mlo-nas sweep {name} --scale {label}")
     _check_given(command.settings, scale)
     settings = make_study(name, command.settings, label if _same_size(command.settings, scale) else f"{label}, changed")
+    check_options(name, rest, command.settings, scale)
     swept_points(settings)  # what does not fit is refused before a folder is looked for
     return settings, find_folder(settings, command.out, Path("runs"), f"{name}-{label}"), command
 
@@ -92,12 +95,11 @@ def _take_scale(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _check_given(given: Scale, scale: Scale) -> None:
-    """Refuse what would be given in vain."""
+    """Refuse a seed and a method, which every study sets."""
     asked, base = given.search, scale.search
     pairs = {
         "--seed": (asked.seed, base.seed, "give --seeds"),
         "method": (asked.method, base.method, "fields of P-DARTS and PC-DARTS are --pdarts... and --pcdarts..."),
-        "--gradient.rule": (asked.gradient.rule, base.gradient.rule, "leave it out"),
     }
     for name, (found, known, cure) in pairs.items():
         if found != known:

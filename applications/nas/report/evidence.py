@@ -41,7 +41,7 @@ def weigh(tables: Sequence[Table], claims: Sequence[Claim]) -> Evidence:
     judged = [verdict.comparison for verdict in verdicts if verdict.comparison is not None]
     found: dict[tuple[object, ...], Comparison] = {}
     for one in [*(one for table in tables for one in default_comparisons(table)), *judged]:
-        key = (one.task, one.metric, one.measure, one.method.method, one.rival.method)
+        key = (one.measure, id(one.method), id(one.rival))  # rows, not their names: each stands for itself
         found.setdefault(key, one)
     matched = tuple(one for table in tables for one in size_matched(table))
     return Evidence(tuple(found.values()), matched, tuple(verdicts))

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from applications.nas.files import read_json, read_object, read_text
-from applications.nas.report.records import CUT_OFF, Retrained, Searched, read_outcome, read_searched, read_tested
+from applications.nas.report.records import (
+    CUT_OFF,
+    Retrained,
+    Searched,
+    read_outcome,
+    read_searched,
+    read_tested,
+    up_to_date,
+)
 from applications.nas.run_folder import CONFIG, DATA, FAILURE, GENOTYPE, RESULTS
+from applications.nas.settings import RetrainData, RetrainSettings
 from mlo import ConfigError, DataError
 
 _UNFINISHED = {
@@ -69,9 +78,9 @@ def read_retrained(folder: Path) -> Retrained:
             search = read_searched(place)
         except DataError as error:
             lost = f"the search that found its cell cannot be read ({error})"
-    settings = read_object(folder / CONFIG, CUT_OFF)
+    settings = up_to_date(RetrainSettings, read_object(folder / CONFIG, CUT_OFF))
     if (folder / DATA).is_file():  # the data, not the seed of their split: that is a repetition
-        settings["data"] = read_object(folder / DATA, CUT_OFF).get("data")
+        settings["data"] = up_to_date(RetrainData, read_object(folder / DATA, CUT_OFF)).get("data")
     return _retrained(folder, str(content.get("cell")), folder / GENOTYPE, content, search, lost, settings)
 
 
@@ -120,13 +129,14 @@ def _read_demo(folder: Path) -> list[Retrained]:
     content = read_json(file, CUT_OFF)
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
         raise DataError(f"{file}: it holds no list of cells: it was written by another version")
-    settings = read_object(folder / CONFIG, CUT_OFF).get("retrain")
+    asked = read_object(folder / CONFIG, CUT_OFF).get("retrain")
+    settings = up_to_date(RetrainSettings, asked) if isinstance(asked, dict) else {}
     found = []
     for one in content:
         name = str(one.get("cell"))
         search = read_searched(folder / name) if (folder / name).is_dir() else None
         place = folder / f"{name}.json"
-        found.append(_retrained(folder, name, place, one, search, "", settings if isinstance(settings, dict) else {}))
+        found.append(_retrained(folder, name, place, one, search, "", settings))
     return found
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from applications.nas.config_file import renewed
 from applications.nas.files import read_object
 from applications.nas.run_folder import CONFIG, RESULTS
+from applications.nas.settings import SearchSettings
 from mlo import DataError
 
 CUT_OFF = "it was cut off, is of another version, or no file of a run"
@@ -106,8 +109,21 @@ def read_searched(folder: Path) -> Searched:
         devices=_of(file, content, "devices", int),
         device=_text(file, content, "device"),
         skips=_counts(file, _of(file, content, "skips", dict)),
-        settings=read_object(folder / CONFIG, CUT_OFF),
+        settings=up_to_date(SearchSettings, read_object(folder / CONFIG, CUT_OFF)),
     )
+
+
+def up_to_date(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as plain data in which those that are new since they were written have their defaults.
+
+    So runs with equal settings share a row, however old they are.
+
+    Args:
+        kind: Of which they are.
+        settings: What was read; what does not fit, as that of a method which is not imported, is kept as it stands.
+    """
+    found: dict[str, Any] = json.loads(renewed(kind, json.dumps(settings)))
+    return found
 
 
 def read_tested(file: Path, content: Any) -> Tested:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from applications.nas.report.records import Retrained, Searched, Tested
 from applications.nas.report.samples import Sample, make_sample
-from applications.nas.report.settings_diff import describe, differences, flat
+from applications.nas.report.settings_diff import flat, tell_apart
 from applications.nas.report.spread import Spread, spread
 
 _PREFIX = {"single": "", "multi": "MTL-", "interleaving": "IL-"}
@@ -135,10 +135,9 @@ def _cost(runs: Sequence[Retrained]) -> tuple[float | None, str]:
 
 
 def _told_apart(rows: Sequence[Row]) -> list[Row]:
-    """Add to names that occur several times what their settings differ in."""
+    """Add to names that occur several times what their settings differ in, so that no two rows have the same one."""
     found = []
     for row in rows:
-        same = [other.settings for other in rows if other.method == row.method]
-        told = describe(row.settings, differences(same)) if len(same) > 1 else ""
+        told = tell_apart(row.settings, [other.settings for other in rows if other.method == row.method])
         found.append(replace(row, method=f"{row.method} ({told})") if told else row)
     return found

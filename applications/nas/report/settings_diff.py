@@ -40,6 +40,18 @@ def describe(settings: Mapping[str, str], paths: Sequence[str]) -> str:
     return ", ".join(shown[:4]) + more
 
 
+def tell_apart(settings: Mapping[str, str], among: Sequence[Mapping[str, str]]) -> str:
+    """Write what tells flat settings apart from others: four values, and those that the equals of these differ in.
+
+    Args:
+        settings: What is to be told.
+        among: It and the others, no two of which are alike.
+    """
+    told = describe(settings, differences(among))
+    equals = [one for one in among if describe(one, differences(among)) == told]
+    return f"{told}; {tell_apart(settings, equals)}" if 1 < len(equals) < len(among) else told
+
+
 def _shown(path: str, settings: Mapping[str, str]) -> str:
     """Write one value; a lambda says nothing without c, which stands behind it."""
     text = f"{path.removesuffix('.kind')}={settings[path]}"

@@ -84,11 +84,10 @@ def _lambda(scale: Scale) -> tuple[Part, ...]:
     search = _methods(scale)["DARTS-1st"]
     form = _interleaving(search)
     stable = [weight for weight in LAMBDAS if weight > 0 and 2 * search.weights.lr * weight < _LARGEST_STABLE]
+    implicit = Part("implicit", _as(search, replace(form, form="implicit")), (_weights(LAMBDAS),))
     written = _as(search, replace(form, form="explicit"))
-    return (
-        Part("implicit", _as(search, replace(form, form="implicit")), (_weights(LAMBDAS),)),
-        Part("explicit", written, (_weights(stable),), "implicit"),
-    )
+    # At a large learning rate equation 7 as written is stable with none of them.
+    return (implicit, Part("explicit", written, (_weights(stable),), "implicit")) if stable else (implicit,)
 
 
 def _rounds(scale: Scale) -> tuple[Part, ...]:
