@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from benchmarks.evidence.study import Kept, Row
@@ -10,6 +11,15 @@ NONE = "Not run yet."
 BASES = ("DARTS-1st", "DARTS-2nd", "P-DARTS", "PC-DARTS")
 TASKS = ("cifar100-mini", "cifar10-mini")
 _SIZE = ", of its size"
+_ABOUT = {
+    "evidence-table": r"-(darts1st|darts2nd|pdarts|pcdarts)-",
+    "evidence-lambda": r"-(lambda|held)",
+    "evidence-rounds": r"-rounds",
+    "evidence-order": r"-order",
+    "evidence-start": r"-start",
+    "evidence-rule": r"-rule-",
+}
+"""What fits the names of the claims that a study is about."""
 
 
 def runs(studies: Sequence[Kept]) -> str:
@@ -74,11 +84,11 @@ def chance(studies: Sequence[Kept]) -> str:
     return "\n".join(lines)
 
 
-def claims(*names: str) -> Callable[[Sequence[Kept]], str]:
-    """Return what writes the verdicts of some studies."""
+def claims(name: str) -> Callable[[Sequence[Kept]], str]:
+    """Return what writes the verdicts of a study."""
 
     def write(studies: Sequence[Kept]) -> str:
-        rows = [row for one in studies if one.name in names for row in one.verdicts]
+        rows = [row for one in studies if one.name == name for row in asked(one)]
         if not rows:
             return NONE
         head = ["claim", "rows", "verdict", "difference", "pairs", "quoted", "seeds that would decide", "core-days"]
@@ -108,6 +118,11 @@ PARTS: dict[str, Callable[[Sequence[Kept]], str]] = {
     "rule claims": claims("evidence-rule"),
     "alike": alike,
 }
+
+
+def asked(study: Kept) -> list[Row]:
+    """Return the verdicts on the claims that a study is about; its rows may fit those of others, too."""
+    return [row for row in study.verdicts if re.search(_ABOUT[study.name], row["id"])]
 
 
 def _named(studies: Sequence[Kept], name: str) -> Kept | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.evidence.parts import NONE, difference
+from benchmarks.evidence.parts import NONE, asked, difference
 from benchmarks.evidence.study import Kept, Row
 
 _ASKED = {
@@ -24,7 +24,7 @@ def short(studies: Sequence[Kept]) -> str:
 
 
 def _study(one: Kept) -> str:
-    rows = [row for row in one.verdicts if row["kind"] != "no larger"]
+    rows = [row for row in asked(one) if row["kind"] != "no larger"]
     counts = Counter(row["verdict"] for row in rows)
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no claim could be judged"
     closed = [f"{_named(row)} {difference(row)}" for row in rows if row["verdict"] in ("supported", "refuted")]

@@ -19,7 +19,7 @@ HEAD = "id,sentence,kind,task,method,rival,source"
 
 
 def test_the_claims_that_ship() -> None:
-    claims = {claim.id: claim for claim in read_claims(CLAIMS)}
+    claims = {claim.id: claim for claim in read_claims(CLAIMS) if "-rule-" not in claim.id}
     bases = ("DARTS-1st", "DARTS-2nd", "P-DARTS", "PC-DARTS")
     for task in ("CIFAR-100", "CIFAR-10"):
         mine = [claim for claim in claims.values() if claim.task == task]

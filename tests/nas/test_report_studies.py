@@ -26,7 +26,7 @@ JUDGED = {
     "evidence-order": {"order"},
     "evidence-start": {"start"},
 }
-"""What each study decides, on both tasks; `evidence-rule` is about none of the claims."""
+"""What each study decides, on both tasks; `evidence-rule` has rows for claims of the table, too."""
 
 
 def write(name: str, folder: Path, turned: float = 1.0, scale: Scale = SCALE) -> None:
@@ -110,3 +110,26 @@ def test_what_is_said_not_to_matter_is_refuted_from_both_sides(kind: str, worse:
         made_retraining(tmp_path / point.name / "r", {task: [error] for task in TASKS}, search=search)
     verdicts = weighed(tmp_path, read_claims(CLAIMS)).verdicts
     assert [one.outcome for one in verdicts if one.claim.id.endswith(f"-{kind}")] == ["refuted", "refuted"]
+
+
+@pytest.mark.parametrize("turned", [1.0, -1.0])
+def test_rules_of_the_gradient(turned: float, tmp_path: Path) -> None:
+    worth = {"exact": 0.0, "first": 3.0, "0.01": 6.0, "0.1": 3.0, "1": 1.0}
+    for point in swept_points(make_study("evidence-rule", SCALE, "cpu")):
+        rule = point.settings.gradient
+        name = f"{rule.epsilon:g}" if rule.rule == "difference" else str(rule.rule)
+        error = 30 + turned * worth[name] + zlib.crc32(point.name.encode()) % 100 / 1000
+        made_retraining(
+            tmp_path / point.name / "r", {task: [error] for task in TASKS}, search=searched(tmp_path, point)
+        )
+    verdicts = weighed(tmp_path, read_claims(CLAIMS)).verdicts
+    found = {one.claim.id: one for one in verdicts if "-rule-" in one.claim.id}
+    kinds = ("first", "published", "longer")
+    names = [f"{task}-rule-{kind}" for task in ("cifar100", "cifar10") for kind in kinds]
+    assert sorted(found) == sorted([*names, *(f"cifar100-rule-{kind}-single" for kind in kinds)])
+    assert len(found) == len([one for one in verdicts if "-rule-" in one.claim.id]), "one pair of rows each"
+    assert {one.outcome for one in found.values()} == {"supported" if turned > 0 else "refuted"}
+    gains = {"first": 3, "published": 6, "longer": 3}
+    for name, one in found.items():
+        assert one.comparison is not None
+        assert one.comparison.difference.mean == pytest.approx(turned * gains[name.split("-")[2]], abs=0.2)
