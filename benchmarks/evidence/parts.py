@@ -111,13 +111,26 @@ PARTS: dict[str, Callable[[Sequence[Kept]], str]] = {
     "interleaving": interleaving,
     "table claims": claims("evidence-table"),
     "chance": chance,
+    "lambda figures": figures("evidence-lambda"),
     "lambda claims": claims("evidence-lambda"),
+    "rounds figures": figures("evidence-rounds"),
     "rounds claims": claims("evidence-rounds"),
     "order claims": claims("evidence-order"),
     "start claims": claims("evidence-start"),
     "rule claims": claims("evidence-rule"),
     "alike": alike,
 }
+
+
+def figures(name: str) -> Callable[[Sequence[Kept]], str]:
+    """Return what shows the figures of a study."""
+
+    def write(studies: Sequence[Kept]) -> str:
+        study = _named(studies, name)
+        shown = [] if study is None else [f"![{caption}](results/{name}/{file})" for file, caption in study.figures]
+        return "\n\n".join(shown) or NONE
+
+    return write
 
 
 def asked(study: Kept) -> list[Row]:

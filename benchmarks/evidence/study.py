@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from applications.nas.sweep.reuse import TAKEN
 from applications.nas.sweep.study import StudySettings, swept_points
 
 Row = Mapping[str, str]
+_IMAGE = re.compile(r"^!\[(.+)\]\((.+)\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Kept:
         torch: Its version.
         comparisons: Of the report.
         verdicts: Of the report, on claims that it can judge.
+        figures: Of the report, each with its caption.
         alike: How many edges its cells share.
     """
 
@@ -54,6 +57,7 @@ class Kept:
     torch: tuple[str, ...]
     comparisons: Sequence[Row]
     verdicts: Sequence[Row]
+    figures: Sequence[tuple[str, str]]
     alike: Sequence[Sequence[str]]
 
 
@@ -86,6 +90,7 @@ def read_kept(name: str, folder: Path, report: Path) -> Kept:
         _values(about, "torch", 20),
         _rows(report / "comparisons.csv"),
         [row for row in _rows(report / "verdicts.csv") if row["test"]],
+        [(file, caption) for caption, file in _IMAGE.findall((report / "report.md").read_text(encoding="utf-8"))],
         alike_rows(settings, plan, folder),
     )
 
