@@ -97,6 +97,17 @@ def claims(name: str) -> Callable[[Sequence[Kept]], str]:
     return write
 
 
+def figures(name: str) -> Callable[[Sequence[Kept]], str]:
+    """Return what shows the figures of a study."""
+
+    def write(studies: Sequence[Kept]) -> str:
+        study = _named(studies, name)
+        shown = [] if study is None else [f"![{caption}](results/{name}/{file})" for file, caption in study.figures]
+        return "\n\n".join(shown) or NONE
+
+    return write
+
+
 def alike(studies: Sequence[Kept]) -> str:
     """Tell how many edges the cells share that rules find."""
     rule = _named(studies, "evidence-rule")
@@ -120,17 +131,6 @@ PARTS: dict[str, Callable[[Sequence[Kept]], str]] = {
     "rule claims": claims("evidence-rule"),
     "alike": alike,
 }
-
-
-def figures(name: str) -> Callable[[Sequence[Kept]], str]:
-    """Return what shows the figures of a study."""
-
-    def write(studies: Sequence[Kept]) -> str:
-        study = _named(studies, name)
-        shown = [] if study is None else [f"![{caption}](results/{name}/{file})" for file, caption in study.figures]
-        return "\n\n".join(shown) or NONE
-
-    return write
 
 
 def asked(study: Kept) -> list[Row]:
