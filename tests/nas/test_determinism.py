@@ -114,6 +114,7 @@ def with_workers(asked: SearchSettings, workers: int) -> SearchSettings:
 
 def test_in_another_process(asked: SearchSettings, tmp_path: Path) -> None:
     """With another order of sets and dicts, another working directory, other draws before, and other workers."""
+    asked = replace(asked, epochs=1)
     torch.rand(5)
     run(asked, tmp_path / "here")
     run(with_workers(asked, 2), tmp_path / "decoded")
