@@ -18,6 +18,7 @@ from applications.nas.sweep.plan import SweepSettings
 from applications.nas.sweep.point import finished
 from applications.nas.sweep.run import sweep
 from applications.nas.sweep.study import StudySettings, swept_points
+from benchmarks.evidence import archive as archive_module
 from benchmarks.evidence.archive import pack, unpack
 from mlo import ConfigError
 from tests.nas.made_world import World
@@ -86,6 +87,28 @@ def test_what_cannot_be_kept_or_found_is_refused(world: World, tmp_path: Path) -
     pack(tmp_path / "study", tmp_path)
     with pytest.raises(ConfigError, match="is not empty: name another"):
         unpack("mine", tmp_path / "study", tmp_path)
+
+
+def test_a_study_is_not_written_over_another(world: World, tmp_path: Path) -> None:
+    run(tmp_path / "study", STUDY)
+    place = pack(tmp_path / "study", tmp_path)
+    run(tmp_path / "seeds", replace(STUDY, seeds=(5,)))
+    before = (place / "points.csv").read_bytes()
+    with pytest.raises(ConfigError, match=r"runs.zip holds another study \(other seeds"):
+        pack(tmp_path / "seeds", tmp_path)
+    assert (place / "points.csv").read_bytes() == before
+    pack(tmp_path / "study", tmp_path)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "sweep.json").write_bytes((tmp_path / "study" / "sweep.json").read_bytes())
+    with pytest.raises(ConfigError, match="no point of this study has finished"):
+        pack(tmp_path / "new", tmp_path)
+
+
+def test_folders_of_images_in_their_published_form_are_moved(tmp_path: Path) -> None:
+    for root, there in (("/far/data", "data"), ("/far/data/imagenet", "data/imagenet"), ("cifar", "data/cifar")):
+        content = {"data": {"kind": "CifarData", "root": root}}
+        archive_module._move(content, Path("data"))
+        assert content["data"]["root"] == there
 
 
 def test_an_archive_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -42,21 +42,37 @@ def pack(folder: Path, results: Path = RESULTS) -> Path:
         results: Where studies are kept.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is none, nothing of it has finished, or another study is kept under its name.
     """
     settings = read_sweep(folder)
     if not isinstance(settings, StudySettings):
         raise ConfigError(f"{folder} is a sweep, and no study: name the folder of a study")
     plan = swept_points(settings)
+    files = list(_files(folder, plan))
+    if len(files) == 1:
+        raise ConfigError(f"{folder}: no point of this study has finished: run it first")
     place = results / settings.name
+    texts = {file.relative_to(folder).as_posix(): _moved(file, _DATA) for file in files}
+    _check_kept(place / RUNS, texts[SWEEP])
+    points = points_csv(plan, folder)
     place.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(place / RUNS, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in _files(folder, plan):
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _DAY)
+    fresh = place / f"{RUNS}.new"
+    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            entry = zipfile.ZipInfo(name, _DAY)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, _moved(file.read_text(encoding="utf-8"), file.name, _DATA))
-    (place / POINTS).write_text(points_csv(plan, folder), encoding="utf-8")
+            archive.writestr(entry, text)
+    fresh.replace(place / RUNS)
+    (place / POINTS).write_text(points, encoding="utf-8")
     return place
+
+
+def _check_kept(kept: Path, sweep: str) -> None:
+    """Refuse to write one study over another."""
+    if kept.is_file():
+        with zipfile.ZipFile(kept) as archive:
+            if archive.read(SWEEP).decode() != sweep:
+                raise ConfigError(f"{kept} holds another study (other seeds, scale or settings): move it away first")
 
 
 def unpack(name: str, folder: Path, results: Path = RESULTS) -> None:
@@ -82,7 +98,8 @@ def unpack(name: str, folder: Path, results: Path = RESULTS) -> None:
                 raise ConfigError(f"{source}: {entry} leads out of the folder: pack it again")
             target.parent.mkdir(parents=True, exist_ok=True)
             here = _DATA if entry == SWEEP else Path.cwd() / _DATA
-            target.write_text(_moved(archive.read(entry).decode(), target.name, here), encoding="utf-8")
+            target.write_bytes(archive.read(entry))
+            target.write_text(_moved(target, here), encoding="utf-8")
 
 
 def _files(folder: Path, plan: tuple[Point, ...]) -> Iterator[Path]:
@@ -92,27 +109,35 @@ def _files(folder: Path, plan: tuple[Point, ...]) -> Iterator[Path]:
             yield from sorted(file for file in (folder / point.name).rglob("*") if file.name in _KEPT)
 
 
-def _moved(text: str, name: str, where: Path) -> str:
-    """Put the folders of images elsewhere; of the folder of another point, keep the last two names."""
-    if name == TAKEN:
+def _moved(file: Path, where: Path) -> str:
+    """Return a text with the folders of images elsewhere; of where a point was copied from, the last names."""
+    text = file.read_text(encoding="utf-8")
+    if file.name == TAKEN:
         return "/".join(Path(text.strip()).parts[-2:]) + "\n"
-    if name not in _PLACED:
+    if file.name not in _PLACED:
         return text
     content = json.loads(text)
-    return text if not _move(content, where) else json.dumps(content, indent=2) + "\n"
+    _move(content, where)
+    return json.dumps(content, indent=2) + "\n"
 
 
-def _move(content: Any, where: Path) -> bool:
-    """Change paths in place, and say whether there were any."""
+def _move(content: Any, where: Path) -> None:
+    """Change the folders of images in place, wherever they stand in settings."""
     if isinstance(content, list):
-        return any([_move(one, where) for one in content])
+        for one in content:
+            _move(one, where)
     if not isinstance(content, dict):
-        return False
-    roots = content.get("roots")
-    if content.get("kind") == "FolderData" and isinstance(roots, list):
-        content["roots"] = [(where / Path(root).name).as_posix() for root in roots]
-        return True
-    return any([_move(one, where) for one in content.values()])
+        return
+    if isinstance(content.get("roots"), list):
+        content["roots"] = [_there(root, where) for root in content["roots"]]
+    if isinstance(content.get("root"), str):
+        content["root"] = _there(content["root"], where)
+    for one in content.values():
+        _move(one, where)
+
+
+def _there(root: str, where: Path) -> str:
+    return (where if Path(root).name == _DATA.name else where / Path(root).name).as_posix()
 
 
 def main() -> None:

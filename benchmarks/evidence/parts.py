@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from benchmarks.evidence.study import Kept, Row
+from mlo import DataError
 
 NONE = "Not run yet."
 BASES = ("DARTS-1st", "DARTS-2nd", "P-DARTS", "PC-DARTS")
 TASKS = ("cifar100-mini", "cifar10-mini")
 _SIZE = ", of its size"
+OFF_LINE = "‡"
+"""Marks a comparison in which a cell is smaller or larger than all random ones, or these are too few for a line."""
 _ABOUT = {
     "evidence-table": r"-(darts1st|darts2nd|pdarts|pcdarts)-",
     "evidence-lambda": r"-(lambda|held)",
@@ -43,7 +46,7 @@ def runs(studies: Sequence[Kept]) -> str:
     days = sorted({day for one in studies for day in one.days})
     torch = ", ".join(sorted({version for one in studies for version in one.torch}))
     between = days[0] if len(days) == 1 else f"from {days[0]} to {days[-1]}"
-    return "\n".join([*lines, "", f"Run {between} with torch {torch}, on CPU cores, two points at a time."])
+    return "\n".join([*lines, "", f"Run {between} with torch {torch}."])
 
 
 def interleaving(studies: Sequence[Kept]) -> str:
@@ -91,7 +94,7 @@ def claims(name: str) -> Callable[[Sequence[Kept]], str]:
         rows = [row for one in studies if one.name == name for row in asked(one)]
         if not rows:
             return NONE
-        head = ["claim", "rows", "verdict", "difference", "pairs", "quoted", "seeds that would decide", "core-days"]
+        head = ["claim", "rows", "verdict", "difference", "n", "quoted", "seeds that would decide", "core-days"]
         return "\n".join([_line(head), _line(["---"] * len(head)), *map(_verdict, rows)])
 
     return write
@@ -153,7 +156,10 @@ def _verdict(row: Row) -> str:
 
 def _found(rows: Sequence[Row], rival: str, measure: str) -> str:
     fits = [row for row in rows if row["rival"] == rival and row["measure"] == measure]
-    return difference(fits[0]) if fits else "-"
+    if len(fits) != 1:
+        raise DataError(f"{len(fits)} comparisons with {rival} in {measure}, where one should be: look at the report")
+    text = difference(fits[0])
+    return text if fits[0]["by_line"] in ("", fits[0]["n_method"]) else f"{text} {OFF_LINE}"
 
 
 def difference(row: Row) -> str:

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from applications.nas.commands import report
 from applications.nas.sweep.studies import STUDIES
-from benchmarks.evidence.archive import RESULTS, ROOT, RUNS, unpack
+from benchmarks.evidence.archive import POINTS, RESULTS, ROOT, RUNS, unpack
 from benchmarks.evidence.parts import PARTS
 from benchmarks.evidence.short import short
-from benchmarks.evidence.study import Kept, read_kept
+from benchmarks.evidence.study import Kept, keep_whole, read_kept
 from benchmarks.generated import filled
 
 PAGE = ROOT / "docs" / "evidence" / "results.md"
@@ -25,13 +25,17 @@ _DROPPED = ("*.png", "report.tex")
 
 
 def reported(name: str, folder: Path, into: Path) -> None:
-    """Write what `mlo-nas report` says of a study.
+    """Write what `mlo-nas report` says of a study, in place of what was said before.
 
     Args:
         name: Of the study.
         folder: Where it is unpacked.
         into: Where the files go.
     """
+    into.mkdir(parents=True, exist_ok=True)
+    for file in into.iterdir():
+        if file.name not in (RUNS, POINTS):
+            file.unlink()
     report.run([str(folder), "--out", str(into)], Console(file=io.StringIO(), width=200))
     for pattern in _DROPPED:
         for file in into.glob(pattern):
@@ -53,12 +57,13 @@ def published(into: Path) -> list[Kept]:
     found = []
     for name in STUDIES:
         if (RESULTS / name / RUNS).is_file():
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place) / name
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary) / name
                 unpack(name, folder)
-                (into / name).mkdir(parents=True, exist_ok=True)
-                reported(name, folder, into / name)
-                found.append(read_kept(name, folder, into / name))
+                keep_whole(folder)
+                if any(place.is_dir() for place in folder.iterdir()):
+                    reported(name, folder, into / name)
+                    found.append(read_kept(name, folder, into / name))
     return found
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from applications.nas.sweep.alike import alike_rows
 from applications.nas.sweep.folder import read_sweep
-from applications.nas.sweep.plan import SEED
+from applications.nas.sweep.plan import SEED, Point
 from applications.nas.sweep.point import finished
 from applications.nas.sweep.raw import seconds_of
 from applications.nas.sweep.reuse import TAKEN
 from applications.nas.sweep.study import StudySettings, swept_points
 
 Row = Mapping[str, str]
+_HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]+")
 _IMAGE = re.compile(r"^!\[(.+)\]\((.+)\)$", re.MULTILINE)
 
 
@@ -29,7 +30,7 @@ class Kept:
     Attributes:
         name: Such as "evidence-table".
         scale: Such as "cpu".
-        seeds: Those of which every search is there.
+        seeds: Those that are whole; all other attributes but the next are of these alone.
         planned: All that were to be run.
         searches: Finished ones.
         random: Random cells that are trained.
@@ -74,20 +75,19 @@ def read_kept(name: str, folder: Path, report: Path) -> Kept:
     plan = swept_points(settings)
     there = [point for point in plan if finished(folder / point.name, point)]
     own = [point for point in there if not (folder / point.name / TAKEN).is_file()]
-    missing = {point.words[SEED] for point in plan if point.cell is None and point not in there}
-    about = [json.loads(file.read_text()) for file in sorted(folder.glob("*/environment.json"))]
+    about = [json.loads(file.read_text()) for file in sorted(folder.glob("**/environment.json"))]
     return Kept(
         name,
         settings.scale,
-        tuple(seed for seed in settings.seeds if str(seed) not in missing),
+        whole_seeds(settings, folder),
         settings.seeds,
         sum(point.cell is None for point in there),
         sum(point.cell is not None for point in there),
         sum(seconds_of(folder / point.name) for point in own) / 3600,
         len(there) - len(own),
-        _values(about, "commit", 12),
-        _values(about, "started", 10),
-        _values(about, "torch", 20),
+        tuple(sorted({_HASH.sub(r"\1", str(one["commit"])) for one in about})),
+        tuple(sorted({str(one["started"])[:10] for one in about})),
+        tuple(sorted({str(one["torch"]) for one in about})),
         _rows(report / "comparisons.csv"),
         [row for row in _rows(report / "verdicts.csv") if row["test"]],
         [(file, caption) for caption, file in _IMAGE.findall((report / "report.md").read_text(encoding="utf-8"))],
@@ -95,8 +95,28 @@ def read_kept(name: str, folder: Path, report: Path) -> Kept:
     )
 
 
-def _values(about: Sequence[Mapping[str, Any]], name: str, length: int) -> tuple[str, ...]:
-    return tuple(sorted({str(one[name])[:length] for one in about}))
+def whole_seeds(settings: StudySettings, folder: Path) -> tuple[int, ...]:
+    """Return the seeds of a study of which every search and every random cell is there."""
+    missing = {_seed(settings, point) for point in swept_points(settings) if not finished(folder / point.name, point)}
+    return tuple(seed for seed in settings.seeds if seed not in missing)
+
+
+def keep_whole(folder: Path) -> None:
+    """Remove the points of seeds that are not whole, so that all methods are judged on the same seeds.
+
+    Args:
+        folder: Of a study.
+    """
+    settings = read_sweep(folder)
+    assert isinstance(settings, StudySettings)
+    whole = whole_seeds(settings, folder)
+    for point in swept_points(settings):
+        if _seed(settings, point) not in whole:
+            shutil.rmtree(folder / point.name, ignore_errors=True)
+
+
+def _seed(settings: StudySettings, point: Point) -> int:
+    return int(point.words[SEED]) if point.cell is None else point.cell // settings.random
 
 
 def _rows(file: Path) -> list[Row]:

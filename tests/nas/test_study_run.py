@@ -148,16 +148,18 @@ def test_a_report_has_the_figures_of_a_study(world: World, tmp_path: Path) -> No
     assert sorted(study.rglob("*")) == before
 
 
-def test_a_report_of_several_sweeps_names_figures_by_their_folders(world: World, tmp_path: Path) -> None:
+def test_a_report_of_several_sweeps_tells_their_figures_apart(world: World, tmp_path: Path) -> None:
     for name in ("a/one", "b/one", "b/two"):
         run(tmp_path / name)
     (tmp_path / "b/two/sweep.json").write_text("{")
     report.run([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "t")], Console(file=io.StringIO()))
-    assert sorted(file.name for file in (tmp_path / "t").glob("*weight.svg")) == [
-        "one-0-curve-by-formulation.weight.svg",
-        "one-1-curve-by-formulation.weight.svg",
-    ]
-    assert f"{tmp_path / 'b/two'}: no figures: " in (tmp_path / "t/report.md").read_text().replace("\\", "")
+    files = ["1-curve-by-formulation.weight.svg", "2-curve-by-formulation.weight.svg"]
+    assert sorted(file.name for file in (tmp_path / "t").glob("*weight.svg")) == files
+    text = (tmp_path / "t/report.md").read_text()
+    for folder, file in zip(("a/one", "b/one"), files, strict=True):
+        caption = f"{tmp_path / folder}: curve: results over formulation.weight; bars are standard deviations."
+        assert f"![{caption}]({file})" in text
+    assert f"{tmp_path / 'b/two'}: no figures: " in text.replace("\\", "")
 
 
 def test_finished_points_are_not_run_again(world: World, tmp_path: Path) -> None:

@@ -84,18 +84,21 @@ def run(words: list[str], console: Console) -> None:
 
 
 def _draw(runs: Sequence[Path], into: Path, left_out: list[str]) -> list[Picture]:
-    """Draw the figures of all sweeps in and below some folders; add what cannot be drawn to what is left out."""
-    sweeps = list(dict.fromkeys(file.parent.resolve() for run in runs for file in sorted(run.rglob(SWEEP))))
+    """Draw the figures of all sweeps in and below some folders; add what cannot be drawn to what is left out.
+
+    Of several sweeps, each has a number in the names of its files, and its folder in their captions.
+    """
+    found = [file.parent for run in runs for file in sorted(run.rglob(SWEEP))]
+    sweeps = list({folder.resolve(): folder for folder in found}.values())
     drawn: list[Picture] = []
-    for number, folder in enumerate(sweeps):
-        names = [other.name for other in sweeps]
-        prefix = "" if len(sweeps) == 1 else f"{folder.name}-"
-        if names.count(folder.name) > 1:
-            prefix = f"{folder.name}-{number}-"
+    for number, folder in enumerate(sweeps, 1):
         try:
-            drawn += draw_sweep(folder, into, prefix)
+            pictures = draw_sweep(folder, into, "" if len(sweeps) == 1 else f"{number}-")
         except (ConfigError, DataError) as error:
             left_out.append(f"{folder}: no figures: {error}")
+            continue
+        where = "" if len(sweeps) == 1 else f"{folder}: "
+        drawn += [Picture(one.file, f"{where}{one.caption}") for one in pictures]
     return drawn
 
 

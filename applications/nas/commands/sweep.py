@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +23,11 @@ from applications.nas.sweep.launch.settings import Launching, Local
 from applications.nas.sweep.look import describe
 from applications.nas.sweep.look_study import describe_study
 from applications.nas.sweep.plan import Axis, SweepSettings, points
+from applications.nas.sweep.point import finished
+from applications.nas.sweep.reuse import find_finished, ran_by
 from applications.nas.sweep.run import sweep
 from applications.nas.sweep.studies import STUDIES
-from applications.nas.sweep.study import StudySettings, Swept
+from applications.nas.sweep.study import StudySettings, Swept, swept_points
 from mlo import ConfigError
 
 _USAGE = """\
@@ -143,10 +146,20 @@ def _run(
         else:
             cost = f"mlo-nas search {preset} --dry-run, with its options"
             sys.stdout.write(describe(settings, folder, launching, cost))
+        _tell_taken(settings, folder, command.reuse)
         return
     launcher = command.launcher.launcher(command.workers, folder.absolute().name)
     with interruptible():
         sweep(settings, folder, console, launcher=launcher, reuse=command.reuse)
+
+
+def _tell_taken(settings: Swept, folder: Path, reuse: Sequence[Path]) -> None:
+    missing = [point for point in swept_points(settings) if not finished(folder / point.name, point)]
+    found = find_finished(missing, folder, reuse)
+    for name, source in found.items():
+        sys.stdout.write(f"would be taken: {name} from {source} ({ran_by(source)})\n")
+    if reuse and not found:
+        sys.stdout.write("would be taken: none of the missing points\n")
 
 
 def _take_axes(words: list[str]) -> tuple[tuple[Axis, ...], list[str]]:

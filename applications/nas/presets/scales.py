@@ -109,7 +109,7 @@ _GPU = Scale(
 SCALES: dict[str, tuple[str, Scale]] = {
     "cpu": (
         "Two folders, 7,500 images of each, at 16x16 pixels; C = 4, 3 cells, 1 epoch; retraining C = 8, 3 epochs. "
-        "A minute or two for a search on one core.",
+        "Half a minute to four minutes for a search on one core.",
         _CPU,
     ),
     "gpu": (

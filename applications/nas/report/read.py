@@ -87,7 +87,7 @@ def read_retrained(folder: Path) -> Retrained:
 def _folders(path: Path) -> Iterator[Path]:
     """Yield the folder and all below it that hold a run, in the order of their names."""
     for place, below, files in os.walk(path):
-        below.sort()
+        below[:] = sorted(name for name in below if not name.startswith("."))  # such as copies that were cut short
         if not {CONFIG, RESULTS, FAILURE}.isdisjoint(files):
             yield Path(place)
         if _is_demo(Path(place)) and "retrain" in below:

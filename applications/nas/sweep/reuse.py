@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from applications.nas.run_folder import CONFIG, write_text
+from applications.nas.run_folder import CONFIG, FAILURE, write_text
+from applications.nas.run_folder.place import UNFINISHED
 from applications.nas.sweep.folder import SWEEP
 from applications.nas.sweep.plan import Point
 from applications.nas.sweep.point import RETRAIN, check_unchanged, finished
@@ -15,63 +18,74 @@ from mlo import ConfigError
 TAKEN = "taken-from.txt"
 """Says in the folder of a copied point where it was run."""
 _PART = ".copy-"
-_LEFT_BEHIND = shutil.ignore_patterns(".lock", "checkpoint.pt", "checkpoints")
+_HEAVY = (".lock", "checkpoint.pt", "checkpoints")
 
 
-def take_finished(missing: Sequence[Point], folder: Path, others: Sequence[Path]) -> dict[str, Path]:
-    """Copy the points that other sweeps have finished with the same settings into the folder of a sweep.
+def find_finished(missing: Sequence[Point], folder: Path, others: Sequence[Path]) -> dict[str, Path]:
+    """Return where other sweeps have finished points with the same settings, by the names that the points have here.
 
-    Random cells are not looked for: their folders do not hold all that made them.
+    Random cells are not looked for: their folders do not hold all that made them. Nor are points that have begun here,
+    which go on where they are.
 
     Args:
         missing: The points that are not finished.
         folder: Of the sweep.
         others: Folders of other sweeps.
 
-    Returns:
-        Where each copied point came from, by its name.
-
     Raises:
         ConfigError: If one of the others is the folder of no sweep.
     """
-    known = [place for other in others for place in _places(other)]
-    taken = {}
+    for other in others:
+        if not (other / SWEEP).is_file():
+            raise ConfigError(f"--reuse {other}: there is no {SWEEP} in it: give the folder of a sweep or a study")
+    known = [file.parent for other in others for file in sorted(other.glob(f"[!.]*/{CONFIG}"))]
+    found = {}
     for point in missing:
-        target = folder / point.name
         source = next((place for place in known if _same(place, point)), None)
-        if source is None or target.exists():
-            continue
-        _copy(source, target)
-        taken[point.name] = source
-    return taken
+        if source is not None and not (folder / point.name).exists():
+            found[point.name] = source
+    return found
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a finished point; it has its name only when it is whole."""
-    part = target.with_name(f"{_PART}{target.name}")
-    shutil.rmtree(part, ignore_errors=True)  # of a program that was killed
-    try:
-        shutil.copytree(source, part, ignore=_LEFT_BEHIND)
-        write_text(part / TAKEN, f"{source}\n")
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def take(found: Mapping[str, Path], folder: Path, *, retrained: bool) -> None:
+    """Copy points into the folder of a sweep; each has its name there only when it is whole.
+
+    Args:
+        found: Where each is.
+        folder: Of the sweep.
+        retrained: Whether the sweep has retrainings.
+    """
+    left_behind = _HEAVY if retrained else (*_HEAVY, RETRAIN)
+    for name, source in found.items():
+        part = folder / f"{_PART}{name}"
+        shutil.rmtree(part, ignore_errors=True)  # of a program that was killed
+        try:
+            shutil.copytree(source, part, ignore=shutil.ignore_patterns(*left_behind))
+            write_text(part / TAKEN, f"{source}\n")
+            part.rename(folder / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
-def _places(other: Path) -> Iterator[Path]:
-    if not (other / SWEEP).is_file():
-        raise ConfigError(f"--reuse {other}: there is no {SWEEP} in it: give the folder of a sweep or a study")
-    yield from sorted(place.parent for place in other.glob(f"*/{CONFIG}"))
+def ran_by(place: Path) -> str:
+    """Return which code a point was run by, in words."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        about = json.loads((place / "environment.json").read_text(encoding="utf-8"))
+        return f"commit {about['commit']}, torch {about['torch']}"
+    return "unknown code"
 
 
 def _same(place: Path, point: Point) -> bool:
-    """Say whether a folder holds a point with these settings, finished."""
+    """Say whether a folder holds a point with these settings, finished, and nothing is written there any more."""
     if point.cell is not None or not finished(place, point):
         return False
-    if point.retrain is not None and not (place / RETRAIN / CONFIG).is_file():
+    parts = [place] if point.retrain is None else [place, place / RETRAIN]
+    if any((part / UNFINISHED).exists() or not (part / CONFIG).is_file() for part in parts):
+        return False
+    if (place / FAILURE).exists():
         return False
     try:
         check_unchanged(place, point)
-    except ConfigError:
+    except (ConfigError, UnicodeDecodeError):
         return False
     return True

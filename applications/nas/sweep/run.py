@@ -24,7 +24,7 @@ from applications.nas.sweep.folder import sweep_folder
 from applications.nas.sweep.launch.base import AbstractLauncher
 from applications.nas.sweep.plan import Point
 from applications.nas.sweep.point import check_unchanged, finished, run_point
-from applications.nas.sweep.reuse import take_finished
+from applications.nas.sweep.reuse import find_finished, ran_by, take
 from applications.nas.sweep.study import StudySettings, Swept, swept_points
 from applications.nas.sweep.study_summary import summarize_study
 from applications.nas.sweep.summary import summarize
@@ -60,14 +60,11 @@ def sweep(
         for point in plan:
             check_unchanged(folder / point.name, point)
         missing = [point for point in plan if not finished(folder / point.name, point)]
-        taken = take_finished(missing, folder, reuse)
-        for name, source in taken.items():
-            console.print(f"{name}: taken from {source}", highlight=False, markup=False, soft_wrap=True)
-        missing = [point for point in missing if point.name not in taken]
         if len(missing) < len(plan):
             told = f"{len(plan) - len(missing)} of {len(plan)} points are finished already"
             console.print(told, highlight=False)
         try:
+            missing = _taken(missing, folder, reuse, console)
             failed, stopped = _run(missing, folder, console, launcher)
         except KeyboardInterrupt as stop:
             count = sum(finished(folder / point.name, point) for point in plan)
@@ -82,6 +79,18 @@ def sweep(
             raise
         _summarize(settings, plan, failed, folder, console)
     _raise_for(failed, stopped, plan, folder)
+
+
+def _taken(missing: Sequence[Point], folder: Path, reuse: Sequence[Path], console: Console) -> list[Point]:
+    """Copy what other sweeps have finished, and return what is missing then."""
+    found = find_finished(missing, folder, reuse)
+    if reuse:
+        console.print(f"{len(found)} of {len(missing)} missing points are taken from other sweeps", highlight=False)
+    for name, source in found.items():
+        told = f"{name}: taken from {source} ({ran_by(source)})"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    take(found, folder, retrained=any(point.retrain is not None for point in missing))
+    return [point for point in missing if point.name not in found]
 
 
 def _summarize(
