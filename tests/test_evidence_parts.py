@@ -115,7 +115,7 @@ def test_random_cells_and_those_of_the_same_size(study: tuple[Path, Kept]) -> No
     assert OFF_LINE not in "".join(found)
     large = cells(text, "| PC-DARTS |")
     assert large[2].endswith(OFF_LINE), "no random cell is as large"
-    assert large[2].strip("* ").startswith("+1.0"), "the three largest have 33 % on average"
+    assert large[2].strip("* ").startswith("+0.97"), "the three largest have 32.97 % on average"
 
 
 def test_the_verdict_on_the_claim_as_a_whole(study: tuple[Path, Kept]) -> None:
