@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/evidence/archive.py pack runs/evidence-table-cpu-1
     PYTHONPATH=. python benchmarks/evidence/archive.py unpack evidence-table runs/evidence-table-cpu-1
 
-`pack` writes docs/evidence/results/NAME/runs.zip and points.csv. What `unpack` makes of it is a folder of a study:
+`pack` writes docs/evidence/results/NAME/runs.tar.gz and points.csv. What `unpack` makes of it is a folder of a study:
 `mlo-nas report` reads it, and `mlo-nas sweep --resume` does what is missing. Settings of runs hold the whole paths of
 their images; in the archive these are data/NAME, and `unpack` puts them where data/ is here.
 """
@@ -11,9 +11,11 @@ their images; in the archive these are data/NAME, and `unpack` puts them where d
 from __future__ import annotations
 
 import argparse
+import gzip
+import io
 import json
-import zipfile
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,10 @@ from mlo import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "evidence" / "results"
-RUNS, POINTS = "runs.zip", "points.csv"
+RUNS, POINTS = "runs.tar.gz", "points.csv"
 _KEPT = ("config.json", "data.json", "results.json", "genotype.json", "environment.json", "README.md", TAKEN)
 _PLACED = ("config.json", "data.json", SWEEP)
 _DATA = Path("data")
-_DAY = (2026, 1, 1, 0, 0, 0)  # one date for all, so that the same content is the same file
 
 
 def pack(folder: Path, results: Path = RESULTS) -> Path:
@@ -57,22 +58,38 @@ def pack(folder: Path, results: Path = RESULTS) -> Path:
     points = points_csv(plan, folder)
     place.mkdir(parents=True, exist_ok=True)
     fresh = place / f"{RUNS}.new"
-    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in texts.items():
-            entry = zipfile.ZipInfo(name, _DAY)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, text)
+    fresh.write_bytes(_archive(texts))
     fresh.replace(place / RUNS)
     (place / POINTS).write_text(points, encoding="utf-8")
     return place
 
 
+def _archive(texts: Mapping[str, str]) -> bytes:
+    """Return files as an archive without dates and owners, so that the same content is the same archive."""
+    file = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name, text in texts.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
+
+
+def _entries(archive: Path) -> dict[str, bytes]:
+    """Return the content of each file of an archive; what is no plain file is left out."""
+    with tarfile.open(archive, "r:gz") as opened:
+        found = {entry.name: opened.extractfile(entry) for entry in opened if entry.isreg()}
+        return {name: file.read() for name, file in found.items() if file is not None}
+
+
 def _check_kept(kept: Path, sweep: str) -> None:
     """Refuse to write one study over another."""
-    if kept.is_file():
-        with zipfile.ZipFile(kept) as archive:
-            if archive.read(SWEEP).decode() != sweep:
-                raise ConfigError(f"{kept} holds another study (other seeds, scale or settings): move it away first")
+    if kept.is_file() and _entries(kept)[SWEEP].decode() != sweep:
+        raise ConfigError(f"{kept} holds another study (other seeds, scale or settings): move it away first")
 
 
 def unpack(name: str, folder: Path, results: Path = RESULTS) -> None:
@@ -91,15 +108,13 @@ def unpack(name: str, folder: Path, results: Path = RESULTS) -> None:
         raise ConfigError(f"{source} is not there: pack the folder of {name} first")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name another")
-    with zipfile.ZipFile(source) as archive:
-        for entry in archive.namelist():
-            target = folder / entry
-            if not target.resolve().is_relative_to(folder.resolve()):
-                raise ConfigError(f"{source}: {entry} leads out of the folder: pack it again")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            here = _DATA if entry == SWEEP else Path.cwd() / _DATA
-            target.write_bytes(archive.read(entry))
-            target.write_text(_moved(target, here), encoding="utf-8")
+    for entry, content in _entries(source).items():
+        target = folder / entry
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"{source}: {entry} leads out of the folder: pack it again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.write_text(_moved(target, _DATA if entry == SWEEP else Path.cwd() / _DATA), encoding="utf-8")
 
 
 def _files(folder: Path, plan: tuple[Point, ...]) -> Iterator[Path]:
