@@ -84,8 +84,8 @@ class GradientSettings:
     """Second order by double backward (exact) or by finite differences (difference), or first order; published: what
     the method's authors do, which is difference for DARTS and first for P-DARTS and PC-DARTS."""
     epsilon: float = 0.01
-    """Length of the finite difference's perturbation. 0.01 is the published one; on small supernets 0.1 to 0.3 was closer
-    to the exact gradient (docs/evidence/hypergradients.md)."""
+    """Length of the finite difference's perturbation. 0.01 is the published one; on small supernets 0.1 to 0.3 was
+    closer to the exact gradient (docs/evidence/hypergradients.md)."""
 
     def __post_init__(self) -> None:
         """Check the range."""
