@@ -25,7 +25,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[StudySettings, Path, int]]:
     found: list[tuple[StudySettings, Path, int]] = []
     monkeypatch.setattr(
-        command, "sweep", lambda one, folder, _, launcher: found.append((one, folder, launcher.workers))
+        command, "sweep", lambda one, folder, _, launcher, reuse: found.append((one, folder, launcher.workers, *reuse))
     )
     return found
 
