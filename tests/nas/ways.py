@@ -90,6 +90,15 @@ WAYS = (
         tests=SUBMITIT,
     ),
     Way(
+        r"mlo-nas sweep evidence-.* --reuse \S+",
+        "what it takes from has hours of searches in it",
+        tests=(
+            "tests/nas/test_reuse.py::test_what_has_the_same_settings_is_copied_and_the_rest_is_run",
+            "tests/nas/test_reuse.py::test_a_dry_run_tells_what_would_be_taken",
+        ),
+        here=False,
+    ),
+    Way(
         r"mlo-nas sweep evidence-.*",
         "hours: here as far as the words go; as a whole with searches that are made up",
         more="--dry-run",
