@@ -59,7 +59,6 @@ def errors(name: str) -> dict[tuple[str, str], dict[int, float]]:
     return found
 
 
-@pytest.mark.skipif("evidence-table" not in KEPT, reason="not run yet")
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("task", TASKS)
 def test_differences_by_hand(task: str, base: str, made: tuple[Path, list[Kept]]) -> None:

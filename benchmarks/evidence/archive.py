@@ -35,6 +35,18 @@ _PLACED = ("config.json", "data.json", SWEEP)
 _DATA = Path("data")
 
 
+def read_study(folder: Path) -> StudySettings:
+    """Read what the folder of a study runs.
+
+    Raises:
+        ConfigError: If it is the folder of none.
+    """
+    settings = read_sweep(folder)
+    if not isinstance(settings, StudySettings):
+        raise ConfigError(f"{folder} is a sweep, and no study: name the folder of a study")
+    return settings
+
+
 def pack(folder: Path, results: Path = RESULTS) -> Path:
     """Keep what a study has finished, and return where it is kept.
 
@@ -45,9 +57,7 @@ def pack(folder: Path, results: Path = RESULTS) -> Path:
     Raises:
         ConfigError: If it is none, nothing of it has finished, or another study is kept under its name.
     """
-    settings = read_sweep(folder)
-    if not isinstance(settings, StudySettings):
-        raise ConfigError(f"{folder} is a sweep, and no study: name the folder of a study")
+    settings = read_study(folder)
     plan = swept_points(settings)
     files = list(_files(folder, plan))
     if len(files) == 1:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from applications.nas.report.markup import md_row
+from applications.nas.sweep.alike import HEAD
 from benchmarks.evidence.study import Kept, Row
 from mlo import DataError
 
 NONE = "Not run yet."
 BASES = ("DARTS-1st", "DARTS-2nd", "P-DARTS", "PC-DARTS")
 TASKS = ("cifar100-mini", "cifar10-mini")
-_SIZE = ", of its size"
+SIZED = "random, of its size"
+"""The rival that reports compare each row with beside all random cells."""
 OFF_LINE = "‡"
 """Marks a comparison in which a cell is smaller or larger than all random ones, or these are too few for a line."""
 _ABOUT = {
@@ -55,7 +58,7 @@ def interleaving(studies: Sequence[Kept]) -> str:
     if table is None:
         return NONE
     head = ["task", "method", "single task", "multi-task", "random", "random of its size", "size, single task (%)"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for task in TASKS:
         for base in BASES:
             own = [row for row in table.comparisons if row["task"] == task and row["method"] == f"IL-{base}"]
@@ -63,11 +66,11 @@ def interleaving(studies: Sequence[Kept]) -> str:
                 _found(own, base, "error"),
                 _found(own, f"MTL-{base}", "error"),
                 _found(own, "random", "error"),
-                _found(own, f"random{_SIZE}", "error"),
+                _found(own, SIZED, "error"),
                 _found(own, base, "parameters"),
             ]
-            lines.append(_line([task, f"IL-{base}", *cells]))
-    return "\n".join(lines)
+            lines.append([task, f"IL-{base}", *cells])
+    return _table(head, lines)
 
 
 def chance(studies: Sequence[Kept]) -> str:
@@ -76,15 +79,15 @@ def chance(studies: Sequence[Kept]) -> str:
     if table is None:
         return NONE
     head = ["method", *(f"{task}{kind}" for task in TASKS for kind in (": random", ": random of its size"))]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for base in BASES:
         for method in (base, f"MTL-{base}", f"IL-{base}"):
             cells = []
             for task in TASKS:
                 own = [row for row in table.comparisons if row["task"] == task and row["method"] == method]
-                cells += [_found(own, "random", "error"), _found(own, f"random{_SIZE}", "error")]
-            lines.append(_line([method, *cells]))
-    return "\n".join(lines)
+                cells += [_found(own, "random", "error"), _found(own, SIZED, "error")]
+            lines.append([method, *cells])
+    return _table(head, lines)
 
 
 def claims(name: str) -> Callable[[Sequence[Kept]], str]:
@@ -95,7 +98,7 @@ def claims(name: str) -> Callable[[Sequence[Kept]], str]:
         if not rows:
             return NONE
         head = ["claim", "rows", "verdict", "difference", "n", "quoted", "seeds that would decide", "core-days"]
-        return "\n".join([_line(head), _line(["---"] * len(head)), *map(_verdict, rows)])
+        return _table(head, [_verdict(row) for row in rows])
 
     return write
 
@@ -116,8 +119,7 @@ def alike(studies: Sequence[Kept]) -> str:
     rule = _named(studies, "evidence-rule")
     if rule is None:
         return NONE
-    head = ["cells", "found", "compared with", "same edges, same seed", "same edges, other seed"]
-    return "\n".join([_line(head), _line(["---"] * len(head)), *map(_line, rule.alike)])
+    return _table(HEAD, rule.alike)
 
 
 PARTS: dict[str, Callable[[Sequence[Kept]], str]] = {
@@ -145,13 +147,13 @@ def _named(studies: Sequence[Kept], name: str) -> Kept | None:
     return next((one for one in studies if one.name == name), None)
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: Row) -> list[str]:
     unit = " %" if row["kind"] == "no larger" else ""
     quoted = f"{float(row['quoted']):+.2f}{unit}" if row["quoted"] else ""
     verdict = row["verdict"] + (f" ({row['why']})" if row["why"] else "")
     days = f"{float(row['days']):.2g}" if row["days"] else ""
     cells = [row["sentence"], f"{row['task']}: {row['method']} against {row['rival']}", verdict]
-    return _line([*cells, f"{difference(row)}{unit}", row["n_method"], quoted, row["seeds"], days])
+    return [*cells, f"{difference(row)}{unit}", row["n_method"], quoted, row["seeds"], days]
 
 
 def _found(rows: Sequence[Row], rival: str, measure: str) -> str:
@@ -172,5 +174,5 @@ def difference(row: Row) -> str:
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(md_row, [head, ["---"] * len(head), *rows]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.evidence.parts import BASES, NONE, TASKS, asked, difference
+from benchmarks.evidence.parts import BASES, NONE, SIZED, TASKS, asked, difference
 from benchmarks.evidence.study import Kept, Row
 
 _ASKED = {
@@ -50,7 +50,7 @@ def overall(table: Kept, task: str) -> str:
 
 def against_chance(table: Kept) -> str:
     """Count the methods that are told apart from random cells of their size."""
-    rows = [row for row in table.comparisons if row["rival"] == "random, of its size" and "(" not in row["method"]]
+    rows = [row for row in table.comparisons if row["rival"] == SIZED and "(" not in row["method"]]
     closed = [row for row in rows if row["low"]]
     better = sum(float(row["low"]) > 0 for row in closed)
     worse = sum(float(row["high"]) < 0 for row in closed)
@@ -69,7 +69,7 @@ def _verdicts(table: Kept, task: str, base: str) -> list[str]:
 
 def _beyond_size(table: Kept, task: str, method: str) -> bool:
     rows = [row for row in table.comparisons if row["task"] == task and row["method"] == method]
-    return any(row["rival"] == "random, of its size" and row["low"] and float(row["low"]) > 0 for row in rows)
+    return any(row["rival"] == SIZED and row["low"] and float(row["low"]) > 0 for row in rows)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from applications.nas.sweep.alike import alike_rows
-from applications.nas.sweep.folder import read_sweep
 from applications.nas.sweep.plan import SEED, Point
 from applications.nas.sweep.point import finished
 from applications.nas.sweep.raw import seconds_of
 from applications.nas.sweep.reuse import TAKEN
 from applications.nas.sweep.study import StudySettings, swept_points
+from benchmarks.evidence.archive import read_study
 
 Row = Mapping[str, str]
 _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]+")
@@ -70,8 +70,7 @@ def read_kept(name: str, folder: Path, report: Path) -> Kept:
         folder: Where it is.
         report: Where its report is.
     """
-    settings = read_sweep(folder)
-    assert isinstance(settings, StudySettings)  # the archive keeps nothing else
+    settings = read_study(folder)
     plan = swept_points(settings)
     there = [point for point in plan if finished(folder / point.name, point)]
     own = [point for point in there if not (folder / point.name / TAKEN).is_file()]
@@ -107,8 +106,7 @@ def keep_whole(folder: Path) -> None:
     Args:
         folder: Of a study.
     """
-    settings = read_sweep(folder)
-    assert isinstance(settings, StudySettings)
+    settings = read_study(folder)
     whole = whole_seeds(settings, folder)
     for point in swept_points(settings):
         if _seed(settings, point) not in whole:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from applications.nas.run_folder import CONFIG, FAILURE, write_text
+from applications.nas.run_folder import CONFIG, ENVIRONMENT, FAILURE, write_text
 from applications.nas.run_folder.place import UNFINISHED
 from applications.nas.sweep.folder import SWEEP
 from applications.nas.sweep.plan import Point
@@ -70,7 +70,7 @@ def take(found: Mapping[str, Path], folder: Path, *, retrained: bool) -> None:
 def ran_by(place: Path) -> str:
     """Return which code a point was run by, in words."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        about = json.loads((place / "environment.json").read_text(encoding="utf-8"))
+        about = json.loads((place / ENVIRONMENT).read_text(encoding="utf-8"))
         return f"commit {about['commit']}, torch {about['torch']}"
     return "unknown code"
 
