@@ -97,6 +97,17 @@ def test_a_repeated_training_counts_once(tmp_path: Path) -> None:
     assert any("4 left out" in note for note in table.notes)
 
 
+def test_what_a_copied_search_cost_counts_once(tmp_path: Path) -> None:
+    """A sweep copies what another one has finished, and a report reads both."""
+    one_search(tmp_path, "a", 0, {"digits": [3.0]})
+    second = one_search(tmp_path, "b", 1, {"digits": [4.0]})
+    results = json.loads((second / "results.json").read_text())
+    (second / "results.json").write_text(json.dumps(results | {"seconds": 4 * results["seconds"]}))
+    once = tables(tmp_path)["digits"].rows[0].days
+    one_search(tmp_path, "other/a", 0, {"digits": [3.0]})
+    assert tables(tmp_path)["digits"].rows[0].days == once == pytest.approx(0.25)
+
+
 def test_unequal_budgets_are_warned_of(tmp_path: Path) -> None:
     for epochs in (5, 50):
         folder = made_search(tmp_path / f"e{epochs}", replace(SETTINGS, seed=epochs), seed=epochs)

@@ -105,7 +105,7 @@ def _row(name: str, runs: Sequence[Retrained], task: str, metric: str) -> Row:
     over = "searches" if runs[0].search is not None else "cells"
     cells = {cell: list(found.values()) for cell, found in tests.items()}
     each = [found[0] for found in cells.values()]
-    days, device = _cost(runs)
+    days, device = _cost(list(first.values()))
     top5 = {cell: [test.top5 for test in found if test.top5 is not None] for cell, found in cells.items()}
     adds = [test.multiply_adds for test in each if test.multiply_adds is not None]
     return Row(
