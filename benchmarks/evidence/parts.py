@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from applications.nas.report.markup import md_row
+from applications.nas.report.markup import md_table
 from applications.nas.sweep.alike import HEAD
 from benchmarks.evidence.study import Kept, Row
 from mlo import DataError
@@ -70,7 +70,7 @@ def interleaving(studies: Sequence[Kept]) -> str:
                 _found(own, base, "parameters"),
             ]
             lines.append([task, f"IL-{base}", *cells])
-    return _table(head, lines)
+    return md_table(head, lines)
 
 
 def chance(studies: Sequence[Kept]) -> str:
@@ -87,7 +87,7 @@ def chance(studies: Sequence[Kept]) -> str:
                 own = [row for row in table.comparisons if row["task"] == task and row["method"] == method]
                 cells += [_found(own, "random", "error"), _found(own, SIZED, "error")]
             lines.append([method, *cells])
-    return _table(head, lines)
+    return md_table(head, lines)
 
 
 def claims(name: str) -> Callable[[Sequence[Kept]], str]:
@@ -98,7 +98,7 @@ def claims(name: str) -> Callable[[Sequence[Kept]], str]:
         if not rows:
             return NONE
         head = ["claim", "rows", "verdict", "difference", "n", "quoted", "seeds that would decide", "core-days"]
-        return _table(head, [_verdict(row) for row in rows])
+        return md_table(head, [_verdict(row) for row in rows])
 
     return write
 
@@ -119,7 +119,7 @@ def alike(studies: Sequence[Kept]) -> str:
     rule = _named(studies, "evidence-rule")
     if rule is None:
         return NONE
-    return _table(HEAD, rule.alike)
+    return md_table(HEAD, rule.alike)
 
 
 PARTS: dict[str, Callable[[Sequence[Kept]], str]] = {
@@ -172,7 +172,3 @@ def difference(row: Row) -> str:
     low, high = float(row["low"]), float(row["high"])
     text = f"{mean} [{low:.2f}, {high:.2f}]"
     return f"**{text}**" if low > 0 or high < 0 else text
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(map(md_row, [head, ["---"] * len(head), *rows]))

@@ -14,11 +14,13 @@ from rich.console import Console
 
 from applications.nas.commands import report
 from applications.nas.sweep.studies import STUDIES
+from benchmarks.evidence import perturbed
 from benchmarks.evidence.archive import POINTS, RESULTS, ROOT, RUNS, unpack
 from benchmarks.evidence.parts import PARTS
 from benchmarks.evidence.short import short
 from benchmarks.evidence.study import Kept, keep_whole, read_kept
 from benchmarks.generated import filled
+from benchmarks.quality.record import load
 
 PAGE = ROOT / "docs" / "evidence" / "results.md"
 _DROPPED = ("*.png", "report.tex")
@@ -71,6 +73,7 @@ def generated(page: str, studies: list[Kept]) -> str:
     """Return the page of results with all its parts."""
     for part, write in PARTS.items():
         page = filled(page, part, write(studies))
+    page = filled(page, "perturbed", perturbed.told(load(perturbed.FILE)))
     return filled(page, "short", short(studies))
 
 

@@ -43,3 +43,8 @@ def md(text: str) -> str:
 def md_row(row: Sequence[str]) -> str:
     """Return a row of a table in Markdown, of cells that are Markdown."""
     return f"| {' | '.join(row)} |"
+
+
+def md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, of cells that are Markdown."""
+    return "\n".join(map(md_row, [head, ["---"] * len(head), *rows]))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from applications.nas.report.markup import md, md_row, tex, tex_row
+from applications.nas.report.markup import md, md_table, tex, tex_row
 
 _NARROW = 16
 """Letters of a text's column on a console that is too narrow for it."""
@@ -39,8 +39,7 @@ def sheet_markdown(sheet: Sheet) -> list[str]:
     """Return the lines of a sheet in Markdown."""
     lines = [f"## {md(sheet.title)}", ""]
     if sheet.rows:
-        lines += [md_row(sheet.header), md_row(["---"] * len(sheet.header))]
-        lines += [md_row([md(cell or "-") for cell in row]) for row in sheet.rows] + [""]
+        lines += [md_table(sheet.header, [[md(cell or "-") for cell in row] for row in sheet.rows]), ""]
     return [*lines, *(f"- {md(note)}" for note in sheet.notes), ""]
 
 
