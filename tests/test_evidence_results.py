@@ -80,3 +80,19 @@ def test_raw_points_are_those_of_the_archive(name: str, tmp_path: Path) -> None:
     unpack(name, tmp_path / name)
     plan = swept_points(read_sweep(tmp_path / name))
     assert (RESULTS / name / POINTS).read_text() == points_csv(plan, tmp_path / name)
+
+
+def test_lambda_0_is_multi_task_search() -> None:
+    """As the page says: the same cells, and the same test errors."""
+
+    def found(name: str, label: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+        rows = csv.DictReader((RESULTS / name / POINTS).read_text().splitlines())
+        return {
+            (row["seed"], row["task"]): (row["error"], row["normal"], row["reduction"])
+            for row in rows
+            if f"{row['part']} {row['settings']}".strip() == label
+        }
+
+    multi, held = found("evidence-table", "DARTS-1st multi"), found("evidence-lambda", "implicit formulation.weight=0")
+    assert held and held.keys() <= multi.keys()
+    assert all(multi[key] == held[key] for key in held)
