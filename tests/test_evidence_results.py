@@ -15,8 +15,8 @@ from applications.nas.sweep.folder import read_sweep
 from applications.nas.sweep.raw import points_csv
 from applications.nas.sweep.study import swept_points
 from benchmarks.evidence.archive import POINTS, RESULTS, RUNS, unpack
-from benchmarks.evidence.parts import BASES, TASKS
 from benchmarks.evidence.publish import PAGE, generated, published
+from benchmarks.evidence.rows import BASES, TASKS
 from benchmarks.evidence.study import Kept
 
 KEPT = sorted(place.parent.name for place in RESULTS.glob(f"*/{RUNS}"))
@@ -94,5 +94,6 @@ def test_lambda_0_is_multi_task_search() -> None:
         }
 
     multi, held = found("evidence-table", "DARTS-1st multi"), found("evidence-lambda", "implicit formulation.weight=0")
-    assert held and held.keys() <= multi.keys()
+    assert held
+    assert held.keys() <= multi.keys()
     assert all(multi[key] == held[key] for key in held)

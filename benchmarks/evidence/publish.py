@@ -23,22 +23,25 @@ from benchmarks.generated import filled
 from benchmarks.quality.record import load
 
 PAGE = ROOT / "docs" / "evidence" / "results.md"
+TABLE = "evidence-table"
+"""The study with random cells; others are compared with these, which are retrained in the same way."""
 _DROPPED = ("*.png", "report.tex")
 
 
-def reported(name: str, folder: Path, into: Path) -> None:
+def reported(name: str, folder: Path, into: Path, *more: Path) -> None:
     """Write what `mlo-nas report` says of a study, in place of what was said before.
 
     Args:
         name: Of the study.
         folder: Where it is unpacked.
         into: Where the files go.
+        more: Folders of random cells, if it has none of its own.
     """
     into.mkdir(parents=True, exist_ok=True)
     for file in into.iterdir():
         if file.name not in (RUNS, POINTS):
             file.unlink()
-    report.run([str(folder), "--out", str(into)], Console(file=io.StringIO(), width=200))
+    report.run([str(folder), *map(str, more), "--out", str(into)], Console(file=io.StringIO(), width=200))
     for pattern in _DROPPED:
         for file in into.glob(pattern):
             file.unlink()
@@ -50,8 +53,17 @@ def reported(name: str, folder: Path, into: Path) -> None:
 def _about(name: str) -> str:
     return (
         f"{STUDIES[name].about} Made by `mlo-nas report` from the runs that are kept in `{RUNS}` beside this page; "
-        "[Results](../../results.md) says what it comes to."
+        "[Results](../../results.md) says what it comes to. Rows that fit a claim of another study are "
+        "judged here, too; what counts is the answer of that study."
     )
+
+
+def random_cells(into: Path) -> list[Path]:
+    """Unpack the random cells of the table: those of its seeds that are whole."""
+    folder = into / TABLE
+    unpack(TABLE, folder)
+    keep_whole(folder)
+    return sorted(folder.glob("random-*"))
 
 
 def published(into: Path) -> list[Kept]:
@@ -64,7 +76,8 @@ def published(into: Path) -> list[Kept]:
                 unpack(name, folder)
                 keep_whole(folder)
                 if any(place.is_dir() for place in folder.iterdir()):
-                    reported(name, folder, into / name)
+                    more = [] if name == TABLE else random_cells(Path(temporary) / "more")
+                    reported(name, folder, into / name, *more)
                     found.append(read_kept(name, folder, into / name))
     return found
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from applications.nas.sweep.alike import alike_rows
 from applications.nas.sweep.plan import SEED, Point
 from applications.nas.sweep.point import finished
-from applications.nas.sweep.raw import seconds_of
+from applications.nas.sweep.raw import points_csv, seconds_of
 from applications.nas.sweep.reuse import TAKEN
 from applications.nas.sweep.study import StudySettings, swept_points
 from benchmarks.evidence.archive import read_study
@@ -43,6 +43,7 @@ class Kept:
         verdicts: Of the report, on claims that it can judge.
         figures: Of the report, each with its caption.
         alike: How many edges its cells share.
+        points: Every network that was trained, as in points.csv.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Kept:
     verdicts: Sequence[Row]
     figures: Sequence[tuple[str, str]]
     alike: Sequence[Sequence[str]]
+    points: Sequence[Row]
 
 
 def read_kept(name: str, folder: Path, report: Path) -> Kept:
@@ -91,6 +93,7 @@ def read_kept(name: str, folder: Path, report: Path) -> Kept:
         [row for row in _rows(report / "verdicts.csv") if row["test"]],
         [(file, caption) for caption, file in _IMAGE.findall((report / "report.md").read_text(encoding="utf-8"))],
         alike_rows(settings, plan, folder),
+        list(csv.DictReader(points_csv(plan, folder).splitlines())),
     )
 
 

@@ -6,14 +6,31 @@ PYTHONPATH=. python benchmarks/quality/page.py
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from benchmarks.generated import filled
 from benchmarks.hypergradient_quality import FILE
+from benchmarks.quality import tables
 from benchmarks.quality.record import ROOT, load
 from benchmarks.quality.short import short
-from benchmarks.quality.tables import PARTS
+from benchmarks.quality.tables import Rows
 
 PAGE = ROOT / "docs" / "evidence" / "hypergradients.md"
+PARTS: dict[str, Callable[[Rows], str]] = {
+    "measured": tables.measured,
+    "errors": tables.errors,
+    "cosines": tables.cosines,
+    "training": tables.training,
+    "precisions": tables.precisions,
+    "shapes": tables.shapes,
+    "crossings": tables.crossings,
+    "predictions": tables.predictions,
+    "matched": tables.matched,
+    "gains": tables.gains,
+    "implicit": tables.implicit,
+    "prices": tables.prices,
+}
+"""By the name of a mark, its table."""
 
 
 def generated(page: str) -> str:

@@ -90,9 +90,20 @@ def _list(values: Iterable[int]) -> str:
 
 def errors(rows: Rows) -> str:
     """Return the relative error of each rule to the exact hypergradient, in float64, by supernet."""
+    return _against_exact(rows, [name for name in natural(rows)[0]["float64"] if name not in LEFT_OUT], 1, ".2g")
+
+
+def cosines(rows: Rows) -> str:
+    """Return the cosine of each rule with the exact hypergradient, in float64, by supernet."""
+    return _against_exact(rows, ["first", *(f"central {length:g}" for length in LENGTHS)], 0, ".4f")
+
+
+def _against_exact(rows: Rows, names: Sequence[str], index: int, digits: str) -> str:
     nets = by(natural(rows), net)
-    names = [name for name in natural(rows)[0]["float64"] if name not in LEFT_OUT]
-    lines = [[name, *(spread(row["float64"][name][1] for row in some) for some in nets.values())] for name in names]
+    lines = [
+        [name, *(spread((row["float64"][name][index] for row in some), digits) for some in nets.values())]
+        for name in names
+    ]
     return table(["rule", *nets], lines)
 
 
@@ -226,19 +237,3 @@ def price(seconds: Mapping[str, float]) -> dict[str, float]:
     found = {f"{name}": (first + count * alone) / first for name, count in COST.items()}
     exact = seconds["gradient in w and alpha"] + seconds["gradient in w and its product"]
     return {"exact": exact / first, **found}
-
-
-PARTS: dict[str, Callable[[Rows], str]] = {
-    "measured": measured,
-    "errors": errors,
-    "training": training,
-    "precisions": precisions,
-    "shapes": shapes,
-    "crossings": crossings,
-    "predictions": predictions,
-    "matched": matched,
-    "gains": gains,
-    "implicit": implicit,
-    "prices": prices,
-}
-"""By the name of a mark, its table."""

@@ -117,3 +117,12 @@ def test_a_network_without_parameters_is_not_compared_in_size(tmp_path: Path) ->
     made(tmp_path, SingleTask("cifar10-mini"), {0: [30.5], 1: [31.7]}, tasks=TASKS[1:], sizes={0: 0, 1: 0})
     (one,) = weighed(tmp_path, [replace(BETTER, kind="no larger")]).verdicts
     assert one.outcome == "not run"
+
+
+def test_sizes_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    """Of rivals of 1 and 2 million weights, one is matched and one is halved: 25 % less on average, and not a third."""
+    made(tmp_path, Interleaving(), {0: [30.0], 1: [31.0]}, sizes={0: 1_000_000, 1: 1_000_000})
+    made(tmp_path, SingleTask("cifar10-mini"), {0: [30.5], 1: [31.7]}, tasks=TASKS[1:], sizes={0: 10**6, 1: 2 * 10**6})
+    (one,) = weighed(tmp_path, [replace(BETTER, kind="no larger")]).verdicts
+    assert one.comparison is not None
+    assert one.comparison.difference.mean == 25.0

@@ -124,7 +124,7 @@ def test_the_order_of_the_tasks_however_it_came_about(tmp_path: Path) -> None:
 
 
 def test_sizes(tmp_path: Path) -> None:
-    """In percent of the rival's mean: 25, 20 and 35 % more."""
+    """In percent of the rival: 25, 20 and 35 % more."""
     sizes = {0: 2_500_000, 1: 2_400_000, 2: 2_700_000}
     made(tmp_path, Interleaving(), {0: [30.0], 1: [31.0], 2: [32.0]}, sizes=sizes)
     made(

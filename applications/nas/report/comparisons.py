@@ -24,7 +24,8 @@ class Comparison:
     Attributes:
         task: Name of the task.
         metric: What the numbers are.
-        measure: Whether the metric is compared, or the size: in percent of the rival's mean size.
+        measure: Whether the metric is compared, or the size: in percent of the rival's, of the same seed if they are
+            paired, else of its mean.
         method: The row.
         rival: The row that it is compared with.
         difference: By how much the method's numbers are smaller.
@@ -66,12 +67,13 @@ def compare(table: Table, method: Row, rival: Row, measure: Measure = "error", a
         about: Settings that the comparison is about, by dotted path.
     """
     ours, theirs = _by_seed(method, measure), _by_seed(rival, measure)
-    scale = 100 / rival.parameters if measure == "parameters" else 1.0
     common = [seed for seed in ours if seed in theirs and seed is not None]
     if len(common) > 1:
-        both = [[scale * numbers[seed] for seed in common] for numbers in (ours, theirs)]
+        units = [theirs[seed] / 100 if measure == "parameters" else 1.0 for seed in common]
+        both = [[numbers[seed] / unit for seed, unit in zip(common, units, strict=True)] for numbers in (ours, theirs)]
         difference = paired(*both)
     else:
+        scale = 100 / rival.parameters if measure == "parameters" else 1.0
         numbers = [[scale * _value(sample, measure) for sample in row.samples] for row in (method, rival)]
         difference = welch(*numbers)
     return Comparison(table.task, table.metric, measure, method, rival, difference, _unequal(method, rival, about))

@@ -123,7 +123,7 @@ def _pairs(claim: Claim, table: Table) -> Iterator[Comparison]:
         theirs = [row for row in table.rows if _fits(row, claim.rival.replace("*", base), claim.rival_settings)]
         for row in ours:
             for rival in closest(row, theirs, about):
-                if measure == "parameters" and rival.parameters <= 0:
+                if measure == "parameters" and any(sample.parameters <= 0 for sample in rival.samples):
                     continue  # no network is so small: its file is damaged
                 yield compare(table, row, rival, measure, about)
 
