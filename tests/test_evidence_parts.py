@@ -133,8 +133,8 @@ def test_how_far_chance_moves_errors(study: tuple[Path, Kept]) -> None:
     found = cells(PARTS["levels"]([study[1]]), f"| {TASKS[1]} |")
     errors = [error(point) for point in swept_points(settings()) if point.cell is not None and point.cell < 9]
     spread = statistics.stdev(errors)
-    lowest = min(29.7, *errors)
-    assert found[1:4] == [f"{lowest:.1f} to {max(errors):.1f}", "90", f"{statistics.fmean(errors):.2f} ± {spread:.2f} (9)"]
+    ends = f"{min(29.7, *errors):.1f} to {max(errors):.1f}"
+    assert found[1:4] == [ends, "90", f"{statistics.fmean(errors):.2f} ± {spread:.2f} (9)"]
     tested = int(study[1].points[0]["tested"])
     share = statistics.fmean(errors) / 100
     assert found[4] == f"± {100 * (share * (1 - share) / tested) ** 0.5:.2f}"
