@@ -72,3 +72,18 @@ def test_what_is_told_of_rows() -> None:
     table = perturbed.told(rows).splitlines()
     assert table[2:] == ["| one | 2 | 11.5 of 16 | 16, 7 |", "| two | 1 | 3.0 of 16 | 3 |"]
     assert perturbed.told({}) == "Not run yet."
+
+
+def test_what_is_said_of_rows_beside_those_of_rules() -> None:
+    rows = {str(shared): {"part": "one", "seed": 0, "shared": shared, "edges": 16} for shared in (4, 9)}
+    alike = [
+        ["one, rule exact", "3", "-", "-", "0.7 of 16"],
+        ["one, rule first", "3", "one, rule exact", "6.7 of 16", "2.3 of 16"],
+        ["one difference, epsilon 1", "3", "one, rule exact", "6.0 of 16", "1.3 of 16"],
+        ["two, rule first", "3", "two, rule exact", "1.0 of 16", "1.0 of 16"],
+    ]
+    said = perturbed.sentence(rows, alike)
+    assert "one, the cells of other rules share 6.0 to 6.7 of 16 edges" in said
+    assert "by a millionth leaves 6.5 (4 to 9), another seed 0.7." in said
+    assert "two" not in said
+    assert perturbed.sentence({}, alike) == ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,29 @@ def to_repeat(folder: Path) -> list[Point]:
 
 def _without_seed(point: Point) -> Mapping[str, str]:
     return {field: word for field, word in point.words.items() if field != SEED}
+
+
+def sentence(rows: Mapping[str, Any], alike: Sequence[Sequence[str]]) -> str:
+    """Say how many edges rules leave, and how many the least change leaves.
+
+    Args:
+        rows: What `repeated` returned, by point.
+        alike: Rows of the study under `applications.nas.sweep.alike.HEAD`.
+    """
+    parts = []
+    for part in dict.fromkeys(row["part"] for row in rows.values()):
+        shared = [row["shared"] for row in rows.values() if row["part"] == part]
+        others = [row[3] for row in alike if row[2].partition(",")[0] == part]
+        ends = sorted((float(text.split()[0]), text) for text in others)
+        seeds = next((row[4] for row in alike if row[0].partition(",")[0] == part), "-")
+        if ends and seeds != "-":
+            least = f"{statistics.fmean(shared):.1f} ({min(shared)} to {max(shared)})"
+            parts.append(
+                f"{part}, the cells of other rules share {ends[0][0]:.1f} to {ends[-1][1]} edges with that of the "
+                "exact one at the same seed, on average; a learning rate larger by a millionth leaves "
+                f"{least}, another seed {seeds.split()[0]}"
+            )
+    return f"**Does the rule change the cell?** {'; '.join(parts)}." if parts else ""
 
 
 def told(rows: Mapping[str, Any]) -> str:

@@ -86,8 +86,11 @@ def generated(page: str, studies: list[Kept]) -> str:
     """Return the page of results with all its parts."""
     for part, write in PARTS.items():
         page = filled(page, part, write(studies))
-    page = filled(page, "perturbed", perturbed.told(load(perturbed.FILE)))
-    return filled(page, "short", short(studies))
+    again = load(perturbed.FILE)
+    page = filled(page, "perturbed", perturbed.told(again))
+    alike = [row for one in studies for row in one.alike if one.name == "evidence-rule"]
+    said = perturbed.sentence(again, alike)
+    return filled(page, "short", short(studies) + (f"\n- {said}" if said else ""))
 
 
 def main() -> None:
