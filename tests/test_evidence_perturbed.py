@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from applications.nas.config_file import to_json
-from applications.nas.search import record, search
-from applications.nas.settings import CheckpointSettings, SingleTask
-from applications.nas.sweep.study import Part, StudySettings, swept_points
+from applications.nas.search import SearchOutcome, record, search
+from applications.nas.settings import CheckpointSettings, SearchSettings, SingleTask
+from applications.nas.sweep.study import Part, swept_points
 from benchmarks.evidence import perturbed
 from tests.nas.test_study_run import STUDY, TINY
 
@@ -23,7 +23,7 @@ def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "draw_search", lambda *_: ([], []))
 
 
-def made(folder: Path) -> StudySettings:
+def made(folder: Path) -> None:
     """Make a study of two parts, of which the second refers to the first, and run the first seed of the first."""
     study = replace(
         STUDY, parts=(Part("base", SEARCH), Part("more", replace(SEARCH, epochs=2), reference="base")), random=1
@@ -32,16 +32,15 @@ def made(folder: Path) -> StudySettings:
     (folder / "sweep.json").write_text(to_json(study))
     point = next(point for point in swept_points(study) if point.part == "base" and point.settings.seed == 0)
     search(point.settings, folder / point.name)
-    return study
 
 
 def test_of_no_change_comes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the learning rate that a user would see is changed by what is said."""
     folder, rates = tmp_path / "study", []
 
-    def seen(settings: object, where: Path) -> object:
-        rates.append(settings.weights.lr)  # type: ignore[attr-defined]
-        return search(settings, where)  # type: ignore[arg-type]
+    def seen(settings: SearchSettings, where: Path) -> SearchOutcome:
+        rates.append(settings.weights.lr)
+        return search(settings, where)
 
     made(folder)
     monkeypatch.setattr(perturbed, "search", seen)

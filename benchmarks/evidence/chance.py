@@ -12,6 +12,7 @@ from benchmarks.evidence.study import Kept
 
 CHANCE = {"cifar100-mini": 99.0, "cifar10-mini": 90.0}
 """Test errors of guessing, in percent."""
+_RIVALS = [f"{task}{kind}" for task in TASKS for kind in (": random", ": random of its size")]
 
 
 def levels(studies: Sequence[Kept]) -> str:
@@ -45,16 +46,9 @@ def chance(studies: Sequence[Kept]) -> str:
     table = study_called(studies, "evidence-table")
     if table is None:
         return NONE
-    head = ["method", *(f"{task}{kind}" for task in TASKS for kind in (": random", ": random of its size"))]
-    lines = []
-    for base in BASES:
-        for method in (base, f"MTL-{base}", f"IL-{base}"):
-            cells = []
-            for task in TASKS:
-                own = [row for row in table.comparisons if row["task"] == task and row["method"] == method]
-                cells += [compared(own, "random", "error"), compared(own, SIZED, "error")]
-            lines.append([method, *cells])
-    return md_table(head, lines)
+    methods = [method for base in BASES for method in (base, f"MTL-{base}", f"IL-{base}")]
+    lines = [[method, *(cell for task in TASKS for cell in _beside(table, method, task))] for method in methods]
+    return md_table(["method", *_RIVALS], lines)
 
 
 def baselines(name: str) -> Callable[[Sequence[Kept]], str]:
@@ -64,14 +58,17 @@ def baselines(name: str) -> Callable[[Sequence[Kept]], str]:
         study = study_called(studies, name)
         if study is None or not any(row["rival"] == SIZED for row in study.comparisons):
             return NONE
-        head = ["row", *(f"{task}{kind}" for task in TASKS for kind in (": random", ": random of its size"))]
+        there = {(row["method"], row["task"]) for row in study.comparisons}
         lines = []
         for method in dict.fromkeys(row["method"] for row in study.comparisons if row["rival"] == SIZED):
-            cells = []
-            for task in TASKS:
-                own = [row for row in study.comparisons if row["task"] == task and row["method"] == method]
-                cells += [compared(own, "random", "error"), compared(own, SIZED, "error")] if own else ["", ""]
-            lines.append([plain(method), *cells])
-        return md_table(head, lines)
+            both = [_beside(study, method, task) if (method, task) in there else ["", ""] for task in TASKS]
+            lines.append([plain(method), *(cell for cells in both for cell in cells)])
+        return md_table(["row", *_RIVALS], lines)
 
     return write
+
+
+def _beside(study: Kept, method: str, task: str) -> list[str]:
+    """Compare a row with random cells, and with those of its size."""
+    own = [row for row in study.comparisons if row["task"] == task and row["method"] == method]
+    return [compared(own, "random", "error"), compared(own, SIZED, "error")]

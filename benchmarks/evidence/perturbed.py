@@ -25,11 +25,11 @@ from applications.nas.sweep.plan import SEED, Point
 from applications.nas.sweep.point import searched
 from applications.nas.sweep.study import swept_points
 from benchmarks.evidence.archive import RESULTS, read_study
+from benchmarks.evidence.rows import NONE
 from benchmarks.quality.record import keep, load
 
 FILE = RESULTS / "perturbed.json"
 RELATIVE = 1e-6
-NONE = "Not run yet."
 
 
 def repeated(point: Point, folder: Path) -> dict[str, Any]:

@@ -58,27 +58,20 @@ def _about(name: str) -> str:
     )
 
 
-def random_cells(into: Path) -> list[Path]:
-    """Unpack the random cells of the table: those of its seeds that are whole."""
-    folder = into / TABLE
-    unpack(TABLE, folder)
-    keep_whole(folder)
-    return sorted(folder.glob("random-*"))
-
-
 def published(into: Path) -> list[Kept]:
     """Make the reports of all studies that are kept, each in a folder of its name, and return what they say."""
     found = []
-    for name in STUDIES:
-        if (RESULTS / name / RUNS).is_file():
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(temporary) / name
-                unpack(name, folder)
-                keep_whole(folder)
-                if any(place.is_dir() for place in folder.iterdir()):
-                    more = [] if name == TABLE else random_cells(Path(temporary) / "more")
-                    reported(name, folder, into / name, *more)
-                    found.append(read_kept(name, folder, into / name))
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        unpacked = {name: place / name for name in STUDIES if (RESULTS / name / RUNS).is_file()}
+        for name, folder in unpacked.items():
+            unpack(name, folder)
+            keep_whole(folder)
+        for name, folder in unpacked.items():
+            if any(point.is_dir() for point in folder.iterdir()):
+                random = [] if name == TABLE else sorted((place / TABLE).glob("random-*"))
+                reported(name, folder, into / name, *random)
+                found.append(read_kept(name, folder, into / name))
     return found
 
 
