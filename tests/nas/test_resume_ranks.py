@@ -24,7 +24,7 @@ from applications.nas.settings import (
     SupernetSettings,
 )
 from tests.nas.interrupted import assert_same_search, kill_after
-from tests.nas.torchrun import TORCHRUN, children, ended, fork, kill, module, wait_for
+from tests.nas.torchrun import TORCHRUN, children, ended, fork, kill, module, tell, wait_for
 
 SETTINGS = SearchSettings(
     supernet=SupernetSettings(nodes=1, primitives=("none", "skip_connect", "dil_conv_3x3"), channels=2, layers=3),
@@ -91,7 +91,7 @@ def test_torchrun_starts_them_again_and_all_are_stopped(tmp_path: Path) -> None:
         wait_for(lambda: (run / "environment.json").is_file() and "resumed" in read_json(run / "environment.json", ""))
         came = steps(run)
         wait_for(lambda: steps(run) >= came + 2)
-        job.send_signal(signal.SIGTERM)
+        tell(job, signal.SIGTERM)
         code, _, err = ended(job)
         assert code != 0
         assert err.count("stopped by SIGTERM after step") == 1, err

@@ -20,7 +20,7 @@ from applications.nas.cli import main
 from applications.nas.data.batches import share
 from applications.nas.launch import Ranks
 from tests.nas.parallel_cases import CASES, GENOTYPE, WORDS, Stopped, computed, draw_pets, judge, start, toy, train
-from tests.nas.torchrun import TORCHRUN, children, ended, kill, module, wait_for
+from tests.nas.torchrun import TORCHRUN, children, ended, kill, module, tell, wait_for
 
 ALONE = Ranks()
 WORLDS = [2, 3]
@@ -203,7 +203,7 @@ def test_ranks_that_are_stopped(ranks_left: Path, tmp_path: Path, monkeypatch: p
     folder = tmp_path / "runs" / "retrain-1"
     with module(*TORCHRUN, "-m", "applications.nas", *WORDS.split(), folder=tmp_path) as agent:
         wait_for(lambda: within(folder))
-        agent.send_signal(signal.SIGINT)
+        tell(agent, signal.SIGINT)
         code, _, err = ended(agent)
     assert code == 1, "torchrun itself knows no other"
     told = [line for line in err.splitlines() if line.startswith(("stop", "rank", "error"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +59,24 @@ def kill(number: int) -> None:
     """Kill a process as the kernel does when there is no memory left."""
     with suppress(ProcessLookupError):
         os.kill(number, signal.SIGKILL)
+
+
+def tell(torchrun: subprocess.Popen[str], number: int) -> None:
+    """Send a signal to torchrun; its ranks stand still until it has passed on what it makes of it, however late."""
+    ranks = [child for child, rank in children(torchrun.pid).items() if rank is not None]
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
+    torchrun.send_signal(number)
+    wait_for(lambda: all(map(is_told, ranks)))
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
+
+
+def is_told(number: int) -> bool:
+    """Return whether a request to end waits for a process that stands still, or is what a thread stands still in."""
+    threads = [path.read_text(encoding="utf-8") for path in Path(f"/proc/{number}/task").glob("*/status")]
+    sets = [int(found, 16) for text in threads for found in re.findall(r"(?:ShdPnd|SigBlk):\s*(\w+)", text)]
+    return any(one >> (request - 1) & 1 for one in sets for request in (signal.SIGINT, signal.SIGTERM))
 
 
 def wait_for(what: Callable[[], bool]) -> None:
