@@ -23,7 +23,7 @@ demo: $(VENV)/.demo ## search and evaluate a small architecture, start to end, w
 	$(BIN)/mlo-nas demo
 
 test: lint $(VENV)/.test ## lint, types and all tests: what continuous integration runs
-	$(BIN)/python -m pytest -n 2 --durations=10
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check

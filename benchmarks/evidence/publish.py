@@ -14,9 +14,10 @@ from rich.console import Console
 
 from applications.nas.commands import report
 from applications.nas.sweep.studies import STUDIES
-from benchmarks.evidence import perturbed
+from benchmarks.evidence import perturbed, retrained
 from benchmarks.evidence.archive import POINTS, RESULTS, ROOT, RUNS, unpack
 from benchmarks.evidence.parts import PARTS
+from benchmarks.evidence.rows import study_called
 from benchmarks.evidence.short import short
 from benchmarks.evidence.study import Kept, keep_whole, read_kept
 from benchmarks.generated import filled
@@ -79,6 +80,7 @@ def generated(page: str, studies: list[Kept]) -> str:
     """Return the page of results with all its parts."""
     for part, write in PARTS.items():
         page = filled(page, part, write(studies))
+    page = filled(page, "retrained", retrained.told(load(retrained.FILE), study_called(studies, TABLE)))
     again = load(perturbed.FILE)
     page = filled(page, "perturbed", perturbed.told(again))
     alike = [row for one in studies for row in one.alike if one.name == "evidence-rule"]
