@@ -133,7 +133,7 @@ def precisions(rows: Rows) -> str:
 
 
 def shapes(rows: Rows) -> str:
-    """Return the error of central differences with and without kinks, for the supernet that has both."""
+    """Return the error of central differences with and without kinks, and of how many points, for one supernet."""
     chosen = [row for row in rows if net(row) == net(rows[0])]
     steps = {row["steps"] for row in chosen if row["shape"] != AS_IS} or {row["steps"] for row in chosen}
     kinds = by([row for row in chosen if row["steps"] in steps], lambda row: str(row["shape"]))
@@ -141,7 +141,7 @@ def shapes(rows: Rows) -> str:
     for length in LENGTHS:
         cells = [spread(row["float64"][f"central {length:g}"][1] for row in some) for some in kinds.values()]
         lines.append([f"{length:g}", *cells])
-    return table(["perturbation", *kinds], lines)
+    return table(["perturbation", *(f"{shape} ({len(some)})" for shape, some in kinds.items())], lines)
 
 
 def crossings(rows: Rows) -> str:
