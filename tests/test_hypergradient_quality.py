@@ -13,12 +13,13 @@ import mlo
 from applications.nas.methods import Darts, Progress
 from benchmarks.quality import page
 from benchmarks.quality.cases import Case, points
-from benchmarks.quality.implicit import against_implicit
+from benchmarks.quality.implicit import OPEN, against_implicit
 from benchmarks.quality.judge import compared, judged
 from benchmarks.quality.kinks import Shape, Shaped, crossed, pattern
 from benchmarks.quality.point import Point, flattened, gradient
 from benchmarks.quality.record import ROOT, far
 from benchmarks.quality.rules import Ahead, curvature, estimates
+from benchmarks.quality.tables import implicit, larger
 
 F64 = torch.float64
 
@@ -177,6 +178,36 @@ def test_a_point_is_where_the_search_stands():
     assert torch.equal(one, two)
     assert float(one.detach()) == pytest.approx(float(wide.train(wide.weights, wide.alphas).detach()), rel=1e-4)
     assert float(at.alphas.abs().max()) > 0.005  # one step of Adam has moved them from 0.001 N(0, 1)
+
+
+def test_larger_networks_stand_beside_the_smallest_at_the_same_points():
+    def row(channels, seed, steps, error):
+        rules = {name: [1.0, error] for name in ("first", "central 0.1", "central 0.01")}
+        size = {"method": "DARTS", "channels": channels, "layers": 3, "shape": "ReLU, max pools"}
+        return {**size, "seed": seed, "steps": steps, "float64": rules, "judge": {}}
+
+    rows = [row(4, 0, 0, 0.1), row(4, 0, 100, 0.2), row(4, 1, 0, 0.3), row(8, 0, 0, 0.4), row(8, 2, 0, 0.5)]
+    lines = larger(rows).splitlines()
+    assert lines[0] == "| point | rule | DARTS, C = 4, L = 3 | DARTS, C = 8, L = 3 |"
+    assert lines[2:] == [
+        f"| seed 0, 0 steps | {name} | 0.1 | 0.4 |" for name in ("first", "central 0.1", "central 0.01")
+    ]
+
+
+def test_implicit_errors_are_told_by_the_steps_before():
+    def row(steps, error):
+        return {
+            "implicit": {OPEN: {"2": [0.5, error]}, "damping 1": {"CG 3": [0.25, error], "products": 9}},
+            "steps": steps,
+        }
+
+    lines = implicit([row(100, 0.75), row(0, 0.5), row(0, 0.25)]).splitlines()
+    assert lines[0].endswith(
+        "| cosine, 0 steps (2) | error, 0 steps (2) | cosine, 100 steps (1) | error, 100 steps (1) |"
+    )
+    assert lines[2] == "| damping 1 | CG 3 | 0.25 (0.25 to 0.25) | 0.38 (0.25 to 0.5) | 0.25 | 0.75 |"
+    assert lines[3].startswith("| none | 2 terms against one step | 0.5 (0.5 to 0.5) |")
+    assert len(lines) == 4
 
 
 def test_the_page_shows_what_is_stored():

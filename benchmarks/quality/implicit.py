@@ -26,6 +26,8 @@ PRODUCTS = (1, 3, 10)
 MOST = 60
 DAMPINGS = (1.0, 0.1)
 """mu, times 1 / rate."""
+OPEN = "open series against one step"
+"""Under this name is what has no damping."""
 
 
 def against_implicit(ahead: Ahead, far: Callable[[Tensor, Tensor], Any]) -> dict[str, Any]:
@@ -42,12 +44,12 @@ def against_implicit(ahead: Ahead, far: Callable[[Tensor, Tensor], Any]) -> dict
     def hypergradient(x: Tensor) -> Tensor:
         return ahead.direct - both(x)[1]
 
-    found: dict[str, Any] = {"open series against one step": {}}
+    found: dict[str, Any] = {OPEN: {}}
     x, term = torch.zeros_like(v), rate * v
     for count in range(1, max(TERMS) + 1):
         x = x + term
         if count in TERMS:
-            found["open series against one step"][str(count)] = far(hypergradient(x), step)
+            found[OPEN][str(count)] = far(hypergradient(x), step)
         term = term - rate * both(term)[0]
     for damping in DAMPINGS:
         found[f"damping {damping:g}"] = _damped(ahead, damping / rate, hypergradient, step, both, far)

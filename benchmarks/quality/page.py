@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Rows], str]] = {
     "errors": tables.errors,
     "cosines": tables.cosines,
     "training": tables.training,
+    "larger": tables.larger,
     "precisions": tables.precisions,
     "shapes": tables.shapes,
     "crossings": tables.crossings,

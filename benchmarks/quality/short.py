@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable
 
 from benchmarks.quality.judge import STEPS
 from benchmarks.quality.rules import LENGTHS
-from benchmarks.quality.tables import Row, Rows, change, natural, price, spread, told
+from benchmarks.quality.tables import Row, Rows, by, change, natural, price, spread, told
 
 PUBLISHED = "central 0.01"
 
@@ -16,9 +17,10 @@ def short(rows: Rows) -> str:
     """Return the findings as a list."""
     some = natural(rows)
     found = [_exactness(some), *(_prediction(some, f"{step:g}") for step in STEPS), _steps(some), _time(rows)]
-    smooth = [row for row in rows if row["shape"].startswith("softplus") and row["shape"].endswith("mean pools")]
-    if smooth:
-        found.insert(1, _smooth(smooth, some))
+    smooth = by(
+        [row for row in rows if re.fullmatch("softplus.*mean pools", row["shape"])], lambda row: str(row["shape"])
+    )
+    found[1:1] = [_smooth(one, some) for one in smooth.values()]
     return "\n".join(f"- {one}" for one in found)
 
 
@@ -45,13 +47,13 @@ def _exactness(some: Rows) -> str:
 
 def _smooth(smooth: Rows, some: Rows) -> str:
     """Compare networks without kinks with those that are the same in all else."""
-    names = ", ".join(sorted({row["shape"] for row in smooth}))
     keys = ("data", "method", "channels", "layers", "seed", "steps", "batch")
     alike = {tuple(row[key] for key in keys) for row in smooth}
     beside = [row for row in some if tuple(row[key] for key in keys) in alike]
-    text = f"Without kinks ({names}) the same difference of 0.01 is off by {spread(map(_error(PUBLISHED), smooth))}"
+    about = f"({smooth[0]['shape']}; points: {len(smooth)})"
+    text = f"Without kinks {about} the same difference of 0.01 is off by {spread(map(_error(PUBLISHED), smooth))}"
     if beside:
-        text += f"; at the same {len(beside)} points with kinks by {spread(map(_error(PUBLISHED), beside))}"
+        text += f"; at the same points with kinks by {spread(map(_error(PUBLISHED), beside))}"
     return f"{text}."
 
 
@@ -62,23 +64,26 @@ def _prediction(some: Rows, move: str) -> str:
     errors = {rule: spread(told(row, move, rule) for row in some) for rule in ("exact", "first", PUBLISHED, name)}
     listed = ", ".join(f"`{rule}` {error}" for rule, error in errors.items())
     return (
-        f"When every entry of the architecture moves by {move}, predictions miss of what the loss really does: "
-        f"{listed}. `{name}`, the best length in hindsight, beats the exact derivative at {won} of {len(some)} points."
+        f"When every entry of the architecture moves by {move}, the relative error of the predicted change of the loss "
+        f"is: {listed}. `{name}`, the best length in hindsight, beats the exact derivative at {won} of {len(some)} "
+        "points."
     )
 
 
 def _steps(some: Rows) -> str:
     step = f"{STEPS[-1]:g}"
-    base = statistics.mean(change(row, "exact", step, "elsewhere") for row in some)
+    changes = [change(row, "exact", step, "elsewhere") for row in some]
+    base, falls = statistics.mean(changes), sum(one < 0 for one in changes)
+    around = f" ± {statistics.stdev(changes):.2g}" if len(changes) > 1 else ""
     parts = []
     for name in ("first", PUBLISHED, "central 0.1"):
         gaps = [change(row, "exact", step, "elsewhere") - change(row, name, step, "elsewhere") for row in some]
         off = f" ± {100 * statistics.stdev(gaps) / abs(base):.1f}" if len(gaps) > 1 else ""
         parts.append(f"`{name}` {100 * statistics.mean(gaps) / abs(base):+.1f}{off} %")
     return (
-        f"A step of {step} by signs changes the looked-ahead loss on batches that the hypergradient has not seen by "
-        f"{base:.2g} on average, if the exact one makes it. How much further it falls by others (mean and standard "
-        f"deviation over the points): {', '.join(parts)}."
+        f"A step of {step} against the signs of the exact hypergradient changes the looked-ahead loss on batches that "
+        f"it has not seen by {base:.2g}{around} on average; the loss falls at {falls} of {len(some)} points. How much "
+        f"further it falls by others (mean and standard deviation over the points): {', '.join(parts)}."
     )
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.quality.implicit import OPEN
 from benchmarks.quality.judge import MOVES, STEPS, TRIED
 from benchmarks.quality.rules import LENGTHS
 
@@ -121,6 +122,20 @@ def _second(row: Row) -> float:
     return float(row["sizes"]["second-order part"] / row["sizes"]["hypergradient"])
 
 
+def larger(rows: Rows) -> str:
+    """Return errors of a wider and of a deeper supernet beside those of the smallest, point by point."""
+    groups = by([row for row in natural(rows) if row["method"] == "DARTS"], net)
+    found = {name: {(row["seed"], row["steps"]): row for row in some} for name, some in groups.items()}
+    base, *others = found.values()
+    lines = []
+    for seed, steps in sorted(point for point in base if any(point in one for one in others)):
+        there = [one.get((seed, steps)) for one in found.values()]
+        for name in ("first", "central 0.1", "central 0.01"):
+            cells = ["" if row is None else spread([row["float64"][name][1]]) for row in there]
+            lines.append([f"seed {seed}, {steps} steps", name, *cells])
+    return table(["point", "rule", *found], lines)
+
+
 def precisions(rows: Rows) -> str:
     """Return errors in float32 over those in float64."""
     lines = []
@@ -204,21 +219,20 @@ def change(row: Row, name: str, step: str, where: str) -> float:
 
 
 def implicit(rows: Rows) -> str:
-    """Return the errors of Neumann sums and of CG to the implicit hypergradient."""
-    some = [row for row in rows if "implicit" in row]
+    """Return the cosines and errors of Neumann sums and of CG to the implicit hypergradient, by the steps before."""
+    some = sorted((row for row in rows if "implicit" in row), key=lambda row: int(row["steps"]))
     if not some:
         return "Not measured yet."
+    groups = by(some, lambda row: f"{row['steps']} steps").values()
     lines = []
-    for damping in [key for key in some[0]["implicit"] if key.startswith("damping")]:
-        for name, value in some[0]["implicit"][damping].items():
-            cells = [row["implicit"][damping][name] for row in some]
+    for damping, estimates in sorted(some[0]["implicit"].items(), key=lambda item: item[0] == OPEN):
+        for name, value in estimates.items():
             if isinstance(value, list):
-                lines.append([damping, name, spread(c[0] for c in cells), spread(c[1] for c in cells)])
-    for terms in some[0]["implicit"]["open series against one step"]:
-        cells = [row["implicit"]["open series against one step"][terms] for row in some]
-        name = f"{terms} terms against one step"
-        lines.append(["none", name, spread(c[0] for c in cells), spread(c[1] for c in cells)])
-    return table(["damping, times 1 / rate", "estimate", "cosine", "relative error"], lines)
+                about = ["none", f"{name} terms against one step"] if damping == OPEN else [damping, name]
+                pairs = [[row["implicit"][damping][name] for row in group] for group in groups]
+                lines.append([*about, *(spread(pair[i] for pair in group) for group in pairs for i in (0, 1))])
+    heads = [f"{what}, {group[0]['steps']} steps ({len(group)})" for group in groups for what in ("cosine", "error")]
+    return table(["damping, times 1 / rate", "estimate", *heads], lines)
 
 
 def prices(rows: Rows) -> str:
