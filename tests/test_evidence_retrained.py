@@ -87,7 +87,12 @@ def test_what_is_told() -> None:
     ]
     table: Any = SimpleNamespace(points=points, comparisons=pairs)
     assert retrained.told(ROWS, table).splitlines()[2:] == [
-        "| digits | 2 | 2 | 2.24 | 1.41 (2) | 3.16 | 2.00 (1.00 to 4.00) |",
-        "| loops | 2 | 2 | 1.00 | 0.71 (2) | 1.41 | 3.00 (3.00 to 3.00) |",
+        "| digits | 2 | 2 | 2.24 | 1.41 (2) | 0.011 | 3.16 | 2.00 (1.00 to 4.00) |",
+        "| loops | 2 | 2 | 1.00 | 0.71 (2) | 0.18 | 1.41 | 3.00 (3.00 to 3.00) |",
     ]
     assert retrained.told({}, table) == retrained.told(ROWS, None) == "Not run yet."
+    said = retrained.sentence(ROWS, table)
+    assert said.endswith(
+        "random cell: digits 2.24 points, of different cells 1.41; loops 1.00 points, of different cells 0.71."
+    )
+    assert retrained.sentence({}, table) == retrained.sentence(ROWS, None) == ""

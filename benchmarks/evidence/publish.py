@@ -80,12 +80,13 @@ def generated(page: str, studies: list[Kept]) -> str:
     """Return the page of results with all its parts."""
     for part, write in PARTS.items():
         page = filled(page, part, write(studies))
-    page = filled(page, "retrained", retrained.told(load(retrained.FILE), study_called(studies, TABLE)))
+    rows, table = load(retrained.FILE), study_called(studies, TABLE)
+    page = filled(page, "retrained", retrained.told(rows, table))
     again = load(perturbed.FILE)
     page = filled(page, "perturbed", perturbed.told(again))
     alike = [row for one in studies for row in one.alike if one.name == "evidence-rule"]
-    said = perturbed.sentence(again, alike)
-    return filled(page, "short", short(studies) + (f"\n- {said}" if said else ""))
+    said = [retrained.sentence(rows, table), perturbed.sentence(again, alike)]
+    return filled(page, "short", "\n- ".join([short(studies), *filter(None, said)]))
 
 
 def main() -> None:

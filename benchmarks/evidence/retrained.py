@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import f_oneway
 
 from applications.nas.progress import silent
 from applications.nas.report.markup import md_table
@@ -85,11 +86,11 @@ def told(rows: Mapping[str, Any], table: Kept | None) -> str:
     """
     if not rows or table is None:
         return NONE
-    head = ["task", "cells", "trainings of each", "same cell", "different cells", "two trainings", "two methods"]
+    head = ["task", "cells", "trainings of each", "same cell", "different cells", "p", "two trainings", "two methods"]
     lines = []
     for task in next(iter(rows.values()))["errors"]:
         counts = sorted({len(row["errors"][task]) for row in rows.values()})
-        drawn = [float(row["error"]) for row in table.points if (row["part"], row["task"]) == ("random", task)]
+        drawn = _drawn(table, task)
         pairs = [
             row for row in table.comparisons if (row["task"], row["measure"], row["test"]) == (task, "error", _PAIRED)
         ]
@@ -102,11 +103,29 @@ def told(rows: Mapping[str, Any], table: Kept | None) -> str:
                 " or ".join(map(str, counts)),
                 f"{own:.2f}",
                 f"{statistics.stdev(drawn):.2f} ({len(drawn)})",
+                f"{f_oneway(*(row['errors'][task] for row in rows.values())).pvalue:.2g}",
                 f"{math.sqrt(2) * own:.2f}",
                 f"{statistics.median(spread):.2f} ({min(spread):.2f} to {max(spread):.2f})",
             ]
         )
     return md_table(head, lines)
+
+
+def sentence(rows: Mapping[str, Any], table: Kept | None) -> str:
+    """Say how far trainings of one cell differ, and of different ones; arguments as in `told`."""
+    if not rows or table is None:
+        return ""
+    parts = []
+    for task in next(iter(rows.values()))["errors"]:
+        others = statistics.stdev(_drawn(table, task))
+        parts.append(f"{task} {deviation(rows, task):.2f} points, of different cells {others:.2f}")
+    said = f"Standard deviations of trainings of one random cell: {'; '.join(parts)}."
+    return f"**How much is the retraining's own?** {said}"
+
+
+def _drawn(table: Kept, task: str) -> list[float]:
+    """Return the errors of all random cells of the study."""
+    return [float(row["error"]) for row in table.points if (row["part"], row["task"]) == ("random", task)]
 
 
 def main() -> None:
