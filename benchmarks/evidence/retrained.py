@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/evidence/retrained.py runs/evidence-table-cpu-1
 
 The studies train each cell once. Two trainings of one cell, on the same images, differ by their first weights, the
-order of the batches and whatever else is drawn. This trains the first random cells of the study a few times more; rows that are
-there are kept.
+order of the batches and whatever else is drawn. This trains the first random cells of the study a few times more; rows
+that are there are kept.
 """
 
 from __future__ import annotations
