@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from applications.nas.report.markup import md_table
-from benchmarks.evidence.rows import BASES, NONE, SIZED, TASKS, compared, plain, study_called
+from benchmarks.evidence.rows import BASES, NONE, SIZED, TASKS, compared, plain, random_cells, study_called
 from benchmarks.evidence.study import Kept
 
 CHANCE = {"cifar100-mini": 99.0, "cifar10-mini": 90.0}
@@ -25,7 +25,7 @@ def levels(studies: Sequence[Kept]) -> str:
     for task in TASKS:
         points = [point for point in table.points if point["task"] == task]
         found = [float(point["error"]) for point in points]
-        drawn = [point for point in points if point["part"] == "random"]
+        drawn = random_cells(table, task)
         errors = [float(point["error"]) for point in drawn]
         sizes = [float(point["parameters"]) for point in drawn]
         mean, tested = statistics.fmean(errors), int(points[0]["tested"])

@@ -84,8 +84,8 @@ def generated(page: str, studies: list[Kept]) -> str:
     page = filled(page, "retrained", retrained.told(rows, table))
     again = load(perturbed.FILE)
     page = filled(page, "perturbed", perturbed.told(again))
-    alike = [row for one in studies for row in one.alike if one.name == "evidence-rule"]
-    said = [retrained.sentence(rows, table), perturbed.sentence(again, alike)]
+    rule = study_called(studies, "evidence-rule")
+    said = [retrained.sentence(rows, table), perturbed.sentence(again, rule.alike if rule else [])]
     return filled(page, "short", "\n- ".join([short(studies), *filter(None, said)]))
 
 

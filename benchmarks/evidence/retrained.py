@@ -22,6 +22,7 @@ import torch
 from scipy.stats import f_oneway
 
 from applications.nas.progress import silent
+from applications.nas.report.inference import PAIRED
 from applications.nas.report.markup import md_table
 from applications.nas.retrain.folder import read_retrain_folder
 from applications.nas.retrain.run import retrain_run
@@ -30,7 +31,7 @@ from applications.nas.sweep.plan import Point
 from applications.nas.sweep.point import RETRAIN, finished
 from applications.nas.sweep.study import swept_points
 from benchmarks.evidence.archive import RESULTS, read_study
-from benchmarks.evidence.rows import NONE
+from benchmarks.evidence.rows import NONE, random_cells
 from benchmarks.evidence.study import Kept
 from benchmarks.quality.record import keep, load
 from mlo import ConfigError
@@ -38,7 +39,6 @@ from mlo import ConfigError
 FILE = RESULTS / "retrained.json"
 CELLS, MORE = 5, 4
 """Random cells, and trainings of each beside that of the study."""
-_PAIRED = "paired t"
 
 
 def repeated(point: Point, folder: Path) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def told(rows: Mapping[str, Any], table: Kept | None) -> str:
         counts = sorted({len(row["errors"][task]) for row in rows.values()})
         drawn = _drawn(table, task)
         pairs = [
-            row for row in table.comparisons if (row["task"], row["measure"], row["test"]) == (task, "error", _PAIRED)
+            row for row in table.comparisons if (row["task"], row["measure"], row["test"]) == (task, "error", PAIRED)
         ]
         spread = [float(row["sd"]) for row in pairs]
         own = deviation(rows, task)
@@ -125,7 +125,7 @@ def sentence(rows: Mapping[str, Any], table: Kept | None) -> str:
 
 def _drawn(table: Kept, task: str) -> list[float]:
     """Return the errors of all random cells of the study."""
-    return [float(row["error"]) for row in table.points if (row["part"], row["task"]) == ("random", task)]
+    return [float(row["error"]) for row in random_cells(table, task)]
 
 
 def main() -> None:

@@ -49,6 +49,11 @@ def study_called(studies: Sequence[Kept], name: str) -> Kept | None:
     return next((one for one in studies if one.name == name), None)
 
 
+def random_cells(table: Kept, task: str) -> list[Row]:
+    """Return the trained random cells of a study."""
+    return [point for point in table.points if (point["part"], point["task"]) == ("random", task)]
+
+
 def named_before(row: Row) -> bool:
     """Tell whether the protocol names the comparison of a claim."""
     return not re.search(UNNAMED, row["id"])
